@@ -1,0 +1,1 @@
+"""The region on one machine: mongod, Airflow, listeners and simulators as processes this command owns."""

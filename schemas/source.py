@@ -1,0 +1,76 @@
+"""A source's YAML file as one checked value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from schemas.documents import load_document
+from schemas.errors import ConfigurationError
+from schemas.records import SourceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One onboarded source.
+
+    Attributes:
+        id: Its name in DAGs, collections and messages.
+        title: What people call it.
+        institution: Who owns its records.
+        kind: Which connector pulls it (``his.hl7v2_mllp``).
+        time_zone: IANA zone of times without an offset.
+        charset: Codec of messages that declare none, or ``auto``.
+        schedule: Cron expression, or None for on demand.
+        batch_records: Records in one batch, at most.
+        record_bytes: Largest record accepted, bytes.
+        suite: Expectation suite in ``schemas/suites``.
+        failure_threshold: Share of a batch set aside above which the batch stops, 0 to 1.
+        settings: The connector's own settings.
+    """
+
+    id: str
+    title: str
+    institution: str
+    kind: str
+    time_zone: str
+    charset: str
+    schedule: str | None
+    batch_records: int
+    record_bytes: int
+    suite: str
+    failure_threshold: float
+    settings: Mapping[str, Any]
+
+    @property
+    def context(self) -> SourceContext:
+        """What normalising needs of it."""
+        return SourceContext(self.id, self.institution, self.time_zone, self.charset)
+
+
+def load_source(path: Path) -> Source:
+    """Read and check one source file.
+
+    Raises:
+        ConfigurationError: The file is no YAML, breaks ``source.schema.json``, names an unknown time zone, or
+            its id is not its file name.
+    """
+    document = load_document(path, "source")
+    if document["id"] != path.stem:
+        raise ConfigurationError(f"{path.name}: id is {document['id']!r}; expected the file's name {path.stem!r}")
+    try:
+        ZoneInfo(document["time_zone"])
+    except (KeyError, ValueError, OSError):
+        raise ConfigurationError(
+            f"{path.name}: time_zone {document['time_zone']!r} is no IANA zone; write one such as Asia/Shanghai"
+        ) from None
+    document.setdefault("title", document["id"])
+    return Source(**document)
+
+
+def load_sources(folder: Path) -> tuple[Source, ...]:
+    """Read every ``*.yaml`` of a folder, in order of id."""
+    return tuple(load_source(path) for path in sorted(folder.glob("*.yaml")))

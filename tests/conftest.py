@@ -1,0 +1,52 @@
+"""What every test stands on: a real mongod, a fresh database each, the independent corpora, the clock's zone."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+ROOT = Path(__file__).parent.parent
+os.environ["TZ"] = "Asia/Shanghai"
+time.tzset()
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The independent corpora, or a skip that says where they were looked for."""
+    folder = Path(os.environ.get("XINGLIN_CORPORA", ROOT.parent / "shared" / "corpora"))
+    if not folder.is_dir():
+        pytest.skip(f"the independent corpora are not at {folder}; set XINGLIN_CORPORA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URI of a real one-node replica set that lives as long as the test session."""
+    from console.region.mongod import free_port, start_mongod
+
+    server = start_mongod(tmp_path_factory.mktemp("mongod"), free_port())
+    yield server.uri
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo(mongo_uri: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client of the session's mongod; datetimes come back with a zone."""
+    with MongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+        yield client
+
+
+@pytest.fixture
+def database(mongo: MongoClient[dict[str, Any]]) -> Iterator[Database[dict[str, Any]]]:
+    """An empty database for one test."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield mongo[name]
+    mongo.drop_database(name)
