@@ -1,0 +1,1 @@
+"""What one task does: stages composed without Airflow, so that tests, benchmarks and the console run the same."""

@@ -1,0 +1,48 @@
+# Everything below needs only Python 3.11 or 3.12 and make; set-up happens by itself and once.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export TZ ?= Asia/Shanghai
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "Xinglin needs Python 3.11 or 3.12; name one with: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@echo "Setting up $(VENV): locked dependencies, about a minute the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -oE '^uv==[0-9.]+' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(READY)  ## Virtual environment with the locked dependencies
+
+demo: $(READY)  ## Run the region on real parts and show what happened
+	@$(BIN)/xinglin demo
+
+up: $(READY)  ## Keep the region running, with the Airflow interface
+	@$(BIN)/xinglin up
+
+down: $(READY)  ## Stop it; everything it holds stays
+	@$(BIN)/xinglin down
+
+test: $(READY)  ## Every test
+	@$(BIN)/python -m pytest
+
+check: $(READY)  ## Lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY)  ## Benchmarks: tables on the terminal, JSON in bench-results/
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY)  ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --python-version 3.11 --all-extras --upgrade pyproject.toml requirements.build --output-file requirements.lock
+
+.PHONY: help setup demo up down test check bench lock
