@@ -1,0 +1,150 @@
+"""The bridge to great-expectations: a suite's rules become expectations, and their results row numbers.
+
+great-expectations takes seconds to import, so nothing imports it before the first check. It runs in an
+ephemeral context: no files, no telemetry, no progress bars. Results name rows only; the values that failed
+stay inside.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+from quality.errors import SuiteError
+from quality.suite import Rule, Suite
+from quality.tables import Table
+
+_FORMAT: Final = {
+    "result_format": "COMPLETE",
+    "return_unexpected_index_query": False,
+    "include_unexpected_rows": False,
+}
+
+
+class Expectations:
+    """The rules of one suite as expectations, ready to run on its tables."""
+
+    def __init__(self, suite: Suite) -> None:
+        """Translate every rule.
+
+        Raises:
+            SuiteError: great-expectations has no such expectation, the expectation does not judge rows, or it
+                does not take the arguments; the message names file, rule and key.
+        """
+        self._file = f"{suite.name}.yaml"
+        self._suites: dict[str, Any] = {}
+        for rule in suite.rules:
+            bundle = self._suites.setdefault(rule.table, _library().ExpectationSuite(name=rule.table))
+            bundle.add_expectation(_expectation(rule, self._file))
+
+    def run(self, tables: Mapping[str, Table]) -> dict[str, list[int]]:
+        """Return the failing rows of every rule, by rule id.
+
+        Raises:
+            SuiteError: An expectation cannot be computed on the columns it names.
+        """
+        context = _context()
+        return {
+            rule: rows
+            for name, bundle in self._suites.items()
+            for rule, rows in self._run_table(context, name, bundle, tables[name])
+        }
+
+    def _run_table(
+        self, context: Any, name: str, bundle: Any, table: Table
+    ) -> Sequence[tuple[str, list[int]]]:
+        if not table.records:
+            return [(one.meta["rule"], []) for one in bundle.expectations]
+        source = context.data_sources.add_pandas(name)
+        definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
+        results = (
+            definition.get_batch({"dataframe": _frame(table)}).validate(bundle, result_format=_FORMAT).results
+        )
+        return [(one.expectation_config.meta["rule"], self._rows(one)) for one in results]
+
+    def _rows(self, result: Any) -> list[int]:
+        rows = result.result.get("unexpected_index_list") if result.result else None
+        if rows is None:
+            rule = result.expectation_config.meta["rule"]
+            raise SuiteError(
+                f"{self._file}: rule {rule}: with: the expectation cannot be computed on these columns"
+            )
+        return [int(row) for row in rows]
+
+
+@cache
+def _library() -> Any:
+    with warnings.catch_warnings():
+        # It imports deprecated modules of Python's own; our warnings are errors, its are not ours to mend.
+        warnings.simplefilter("ignore")
+        import great_expectations
+    # Its messages below warnings can quote cells.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    return great_expectations
+
+
+def _context() -> Any:
+    """A context of its own for each check: one that lived on would keep every batch in memory."""
+    library = _library()
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = library.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def _frame(table: Table) -> Any:
+    import pandas
+
+    columns = {
+        name: pandas.Series(cells, dtype="float64" if name in table.numeric else "object")
+        for name, cells in table.cells.items()
+    }
+    return pandas.DataFrame(columns, copy=False)
+
+
+def _expectation(rule: Rule, file: str) -> Any:
+    _library()
+    from great_expectations.expectations import expectation as kinds
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    try:
+        kind = get_expectation_impl(rule.expectation)
+    except Exception as error:
+        raise SuiteError(
+            f"{file}: rule {rule.id}: expect: great-expectations has no {rule.expectation}"
+        ) from error
+    by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
+    if not issubclass(kind, by_row):
+        raise SuiteError(
+            f"{file}: rule {rule.id}: expect: {rule.expectation} judges tables; take one that judges rows"
+        )
+    arguments = dict(rule.arguments)
+    if issubclass(kind, kinds.ColumnPairMapExpectation):
+        # Its own default fails a row where one of the two is missing: a missing value is another rule's
+        # matter.
+        arguments.setdefault("ignore_row_if", "either_value_is_missing")
+    try:
+        return kind(**arguments, row_condition=_condition(rule), meta={"rule": rule.id})
+    except ValueError as error:
+        raise SuiteError(f"{file}: rule {rule.id}: with: {_first_line(error)}") from error
+
+
+def _first_line(error: ValueError) -> str:
+    """What great-expectations says of wrong arguments, without its own types and addresses."""
+    faults = error.errors() if hasattr(error, "errors") else []
+    return "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in faults) or "arguments are wrong"
+
+
+def _condition(rule: Rule) -> Any:
+    from great_expectations.expectations.row_conditions import Column
+
+    conditions = [Column(name).is_in(values) for name, values in rule.when.items()]
+    conditions += [Column(name).is_not_in(values) for name, values in rule.unless.items()]
+    condition: Any = None
+    for one in conditions:
+        condition = one if condition is None else condition & one
+    return condition
