@@ -1,0 +1,16 @@
+"""Stage 1, pull: speak a source's protocol, hand over raw records."""
+
+from connectors.contract import Page, PullConnector
+from connectors.errors import ConnectorError, Retry, Stop
+from connectors.registry import mode, open_connector, open_listener
+
+__all__ = [
+    "ConnectorError",
+    "Page",
+    "PullConnector",
+    "Retry",
+    "Stop",
+    "mode",
+    "open_connector",
+    "open_listener",
+]

@@ -1,0 +1,78 @@
+"""Which class speaks which kind of source; it is imported only when such a source is opened."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from connectors.contract import DigestFactory, PullConnector
+from schemas.errors import ConfigurationError
+from schemas.source import Source
+
+if TYPE_CHECKING:
+    from connectors.his.hl7v2_mllp import Inspect, Listener
+    from connectors.his.landing import LandMany
+
+PULL: Final[Mapping[str, str]] = MappingProxyType({"his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector"})
+LISTEN: Final[Mapping[str, str]] = MappingProxyType({"his.hl7v2_mllp": "connectors.his.hl7v2_mllp:Listener"})
+
+
+def mode(source: Source) -> Literal["pull", "listen"]:
+    """Return whether the source is asked (``pull``) or sends by itself (``listen``).
+
+    Raises:
+        ConfigurationError: No connector speaks its kind.
+    """
+    if source.kind in PULL:
+        return "pull"
+    if source.kind in LISTEN:
+        return "listen"
+    kinds = ", ".join(sorted({**PULL, **LISTEN}))
+    raise ConfigurationError(f"sources/{source.id}.yaml: kind {source.kind!r} is not known; there are {kinds}")
+
+
+def open_listener(
+    source: Source, home: Path, land_many: LandMany, inspect: Inspect, refused: Callable[[str], None]
+) -> Listener:
+    """Return the listener for ``source``; it listens once started.
+
+    Args:
+        source: The source's checked file.
+        home: Folder that relative paths in its settings start from.
+        land_many: Makes records durable, in order, and returns for each whether it was new. Called in a
+            thread, one call at a time. What it raises leaves its records unacknowledged.
+        inspect: Looks at a message before it is acknowledged; what it returns is told to the sender.
+        refused: Told the reason of each message refused and not kept.
+
+    Raises:
+        ConfigurationError: Nothing of its kind listens, or its settings cannot be used.
+    """
+    if mode(source) != "listen":
+        raise ConfigurationError(
+            f"sources/{source.id}.yaml: kind {source.kind!r} does not send by itself; pull it instead"
+        )
+    listener: type[Listener] = _load(LISTEN[source.kind])
+    return listener(source, home, land_many, inspect, refused)
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def open_connector(source: Source, home: Path, digest: DigestFactory = hashlib.sha256) -> PullConnector:
+    """Return the connector that pulls ``source``; nothing is opened before its first page is asked for.
+
+    Raises:
+        ConfigurationError: No connector pulls its kind, or its settings cannot be used.
+    """
+    if mode(source) != "pull":
+        raise ConfigurationError(
+            f"sources/{source.id}.yaml: kind {source.kind!r} sends by itself; listen to it instead of pulling"
+        )
+    connector: type[PullConnector] = _load(PULL[source.kind])
+    return connector(source, home, digest)
