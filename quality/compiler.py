@@ -55,9 +55,7 @@ def _type_schema(what: Definition, nested: Nested) -> CoreSchema:
     fields: dict[str, core_schema.TypedDictField] = {}
     for element in what.elements:
         required = element.required and not element.primitive
-        fields[element.name] = core_schema.typed_dict_field(
-            _element_schema(element, nested), required=required
-        )
+        fields[element.name] = core_schema.typed_dict_field(_element_schema(element, nested), required=required)
         if element.primitive:
             twin: CoreSchema = core_schema.definition_reference_schema(_TWIN)
             if element.many:

@@ -15,12 +15,8 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 #: Required bindings that the models shorten with ``+`` (FHIR R4, value sets of the same name).
-_OBSERVATION_STATUS: Final = (
-    "registered preliminary final amended corrected cancelled entered-in-error unknown"
-)
-_ENCOUNTER_STATUS: Final = (
-    "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown"
-)
+_OBSERVATION_STATUS: Final = "registered preliminary final amended corrected cancelled entered-in-error unknown"
+_ENCOUNTER_STATUS: Final = "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown"
 _FULL_CODES: Final = {
     ("DetectedIssue", "status"): _OBSERVATION_STATUS,
     ("DeviceUdiCarrier", "entryType"): "barcode rfid manual card self-reported unknown",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -35,10 +35,9 @@ class Expectations:
                 does not take the arguments; the message names file, rule and key.
         """
         self._file = f"{suite.name}.yaml"
-        self._suites: dict[str, Any] = {}
+        self._rules: dict[str, list[Any]] = {}
         for rule in suite.rules:
-            bundle = self._suites.setdefault(rule.table, _library().ExpectationSuite(name=rule.table))
-            bundle.add_expectation(_expectation(rule, self._file))
+            self._rules.setdefault(rule.table, []).append(_expectation(rule, self._file))
 
     def run(self, tables: Mapping[str, Table]) -> dict[str, list[int]]:
         """Return the failing rows of every rule, by rule id.
@@ -49,29 +48,24 @@ class Expectations:
         context = _context()
         return {
             rule: rows
-            for name, bundle in self._suites.items()
-            for rule, rows in self._run_table(context, name, bundle, tables[name])
+            for name, rules in self._rules.items()
+            for rule, rows in self._run_table(context, name, rules, tables[name])
         }
 
-    def _run_table(
-        self, context: Any, name: str, bundle: Any, table: Table
-    ) -> Sequence[tuple[str, list[int]]]:
+    def _run_table(self, context: Any, name: str, rules: list[Any], table: Table) -> list[tuple[str, list[int]]]:
         if not table.records:
-            return [(one.meta["rule"], []) for one in bundle.expectations]
+            return [(one.meta["rule"], []) for one in rules]
         source = context.data_sources.add_pandas(name)
         definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-        results = (
-            definition.get_batch({"dataframe": _frame(table)}).validate(bundle, result_format=_FORMAT).results
-        )
-        return [(one.expectation_config.meta["rule"], self._rows(one)) for one in results]
+        batch = definition.get_batch({"dataframe": _frame(table)})
+        judged = batch.validate(_library().ExpectationSuite(name, expectations=rules), result_format=_FORMAT)
+        return [(one.expectation_config.meta["rule"], self._rows(one)) for one in judged.results]
 
     def _rows(self, result: Any) -> list[int]:
         rows = result.result.get("unexpected_index_list") if result.result else None
         if rows is None:
             rule = result.expectation_config.meta["rule"]
-            raise SuiteError(
-                f"{self._file}: rule {rule}: with: the expectation cannot be computed on these columns"
-            )
+            raise SuiteError(f"{self._file}: rule {rule}: with: the expectation cannot be computed on these columns")
         return [int(row) for row in rows]
 
 
@@ -114,14 +108,10 @@ def _expectation(rule: Rule, file: str) -> Any:
     try:
         kind = get_expectation_impl(rule.expectation)
     except Exception as error:
-        raise SuiteError(
-            f"{file}: rule {rule.id}: expect: great-expectations has no {rule.expectation}"
-        ) from error
+        raise SuiteError(f"{file}: rule {rule.id}: expect: great-expectations has no {rule.expectation}") from error
     by_row = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
     if not issubclass(kind, by_row):
-        raise SuiteError(
-            f"{file}: rule {rule.id}: expect: {rule.expectation} judges tables; take one that judges rows"
-        )
+        raise SuiteError(f"{file}: rule {rule.id}: expect: {rule.expectation} judges tables; take one that judges rows")
     arguments = dict(rule.arguments)
     if issubclass(kind, kinds.ColumnPairMapExpectation):
         # Its own default fails a row where one of the two is missing: a missing value is another rule's
@@ -142,9 +132,14 @@ def _first_line(error: ValueError) -> str:
 def _condition(rule: Rule) -> Any:
     from great_expectations.expectations.row_conditions import Column
 
-    conditions = [Column(name).is_in(values) for name, values in rule.when.items()]
-    conditions += [Column(name).is_not_in(values) for name, values in rule.unless.items()]
+    conditions = [Column(name).is_in(_plain(values)) for name, values in rule.when.items()]
+    conditions += [Column(name).is_not_in(_plain(values)) for name, values in rule.unless.items()]
     condition: Any = None
     for one in conditions:
         condition = one if condition is None else condition & one
     return condition
+
+
+def _plain(values: tuple[Any, ...]) -> list[Any]:
+    """Conditions take no booleans; pandas holds 1 and True for equal."""
+    return [int(one) if isinstance(one, bool) else one for one in values]

@@ -97,19 +97,19 @@ class Gate:
         return GateReport(tuple(map(tuple, refusals)), tuple(map(tuple, warnings)), tuple(results))
 
 
-def _sound(
-    batch: Sequence[Normalised], refusals: list[list[Refusal]]
-) -> tuple[list[list[Resource]], RuleResult]:
+def _sound(batch: Sequence[Normalised], refusals: list[list[Refusal]]) -> tuple[list[list[Resource]], RuleResult]:
     """Return the resources of each record whose structure is right, and write down the others."""
     sound, checked = [], 0
     for content, found in zip(batch, refusals, strict=True):
         right = []
         for resource in content.resources:
             fault = check_structure(resource.body)
-            if fault is None:
-                right.append(resource)
-            else:
+            if fault is not None:
                 found.append(Refusal(fault.code, resource.segment, f"{fault.where}: {fault.message}"))
+            elif "id" not in resource.body:
+                found.append(Refusal("fhir_structure", resource.segment, f"{resource.type}.id: an id is required"))
+            else:
+                right.append(resource)
         checked += len(content.resources)
         sound.append(right)
     failed, records = sum(map(len, refusals)), sum(map(bool, refusals))

@@ -49,21 +49,55 @@ class _Step:
 @cache
 def compile_path(path: str) -> Finder | None:
     """Return the function that lists what ``path`` finds in a resource, or None where it is no path."""
-    ways = [_parse(way.strip()) for way in path.split(" | ")]
-    steps = [way for way in ways if way is not None]
-    if len(steps) < len(ways):
+    ways = [_way(way.strip()) for way in path.split(" | ")]
+    finders = [way for way in ways if way is not None]
+    if len(finders) < len(ways):
         return None
-    if len(steps) == 1 and len(steps[0]) == 1 and not steps[0][0].choice and not steps[0][0].key:
-        return _element(steps[0][0].name)
+    if len(finders) == 1:
+        return finders[0]
 
     def find(body: Any) -> list[Any]:
-        for way in steps:
-            nodes = [body]
-            for step in way:
-                nodes = step.follow(nodes)
-            if nodes:
+        for way in finders:
+            if nodes := way(body):
                 return nodes
         return []
+
+    return find
+
+
+def _way(text: str) -> Finder | None:
+    steps = _parse(text)
+    if steps is None:
+        return None
+    if all(not step.choice and not step.key for step in steps):
+        return _plain([step.name for step in steps])
+
+    def find(body: Any) -> list[Any]:
+        nodes = [body]
+        for step in steps:
+            nodes = step.follow(nodes)
+        return nodes
+
+    return find
+
+
+def _plain(names: list[str]) -> Finder:
+    """The common case, element names alone; straight down while nothing repeats."""
+    steps = tuple(_Step(name, False, "", "") for name in names)
+
+    def find(body: Any) -> list[Any]:
+        node = body
+        for at, name in enumerate(names, 1):
+            node = node.get(name)
+            if node is None:
+                return []
+            if isinstance(node, list):
+                for step in steps[at:]:
+                    node = step.follow(node)
+                return node
+            if not isinstance(node, dict):
+                return [node] if at == len(names) else []
+        return [node]
 
     return find
 
@@ -77,15 +111,3 @@ def _parse(text: str) -> tuple[_Step, ...] | None:
         steps.append(_Step(match[1], bool(match[2]), match[3] or "", match[4] or ""))
         at = match.end()
     return tuple(steps) if steps and not text.endswith(".") else None
-
-
-def _element(name: str) -> Finder:
-    """The common case, one element of the resource itself."""
-
-    def find(body: Any) -> list[Any]:
-        value = body.get(name)
-        if isinstance(value, list):
-            return value
-        return [] if value is None else [value]
-
-    return find

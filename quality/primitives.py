@@ -25,9 +25,7 @@ _MONTH = rf"{_YEAR}-(?:0[1-9]|1[0-2])"
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
 _OFFSET = r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
 # RFC 4648 in groups of four; white space may stand anywhere (FHIR R4, base64Binary).
-_BASE64 = (
-    r"^\s*(?:(?:[A-Za-z0-9+/]\s*){4})*(?:(?:[A-Za-z0-9+/]\s*){2}(?:=\s*){2}|(?:[A-Za-z0-9+/]\s*){3}=\s*)?$"
-)
+_BASE64 = r"^\s*(?:(?:[A-Za-z0-9+/]\s*){4})*(?:(?:[A-Za-z0-9+/]\s*){2}(?:=\s*){2}|(?:[A-Za-z0-9+/]\s*){3}=\s*)?$"
 
 
 def _text(pattern: str, most: int = MAX_STRING) -> CoreSchema:

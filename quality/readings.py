@@ -18,6 +18,7 @@ Reading = Callable[[list[Any]], Any]
 _AHEAD: Final = timezone(timedelta(hours=14))
 _BEHIND: Final = timezone(-timedelta(hours=12))
 
+_LEAP_SECOND: Final = re.compile(r"(T\d\d:\d\d):60")
 _IDENTITY: Final = re.compile(r"[1-9]\d{5}(\d{8})\d{2}(\d)[\dXx]")
 _OLD_IDENTITY: Final = re.compile(r"[1-9]\d{5}\d{2}(0[1-9]|1[0-2])\d{2}\d{3}")
 _WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -74,9 +75,10 @@ def latest(found: list[Any]) -> float | None:
 
 
 def _instant(text: str) -> float | None:
+    if ":60" in text:  # Python has no leap second; it is within a second of the one before it
+        text = _LEAP_SECOND.sub(r"\1:59", text)
     try:
-        # Python has no leap second; it is within a second of the one before it.
-        return datetime.fromisoformat(re.sub(r"(:\d\d):60", r"\1:59", text)).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         return None
 

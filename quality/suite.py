@@ -13,6 +13,7 @@ import schemas
 from quality.definitions import is_resource_type
 from quality.errors import SuiteError
 from quality.paths import compile_path
+from quality.readings import NUMERIC
 from schemas.documents import load_document
 from schemas.errors import ConfigurationError
 
@@ -39,6 +40,7 @@ class Column:
     key: tuple[str, ...] = ()
     part: int = 0
     reading: str = "value"
+    add: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,7 @@ def _rule(rule: Mapping[str, Any]) -> Rule:
 
 
 def _faults(suite: Suite) -> list[str]:
-    faults = [
-        fault for table, columns in suite.tables.items() for fault in _table_faults(suite, table, columns)
-    ]
+    faults = [fault for table, columns in suite.tables.items() for fault in _table_faults(suite, table, columns)]
     seen: set[str] = set()
     for rule in suite.rules:
         if rule.id in seen:
@@ -165,8 +165,10 @@ def _table_faults(suite: Suite, table: str, columns: tuple[Column, ...]) -> list
             faults.append(f"{where}/path: is no path; write it like code.coding.code or value[x]")
         if column.lookup and column.lookup not in suite.lookups:
             faults.append(f"{where}/lookup: there is no lookup {column.lookup!r}")
-        if column.path and not column.source and table == RECORD:
-            faults.append(f"{where}/path: a Record has no elements of its own; say from which type")
+        if column.path and not column.source and table in (RECORD, REFERENCE):
+            faults.append(f"{where}/path: a {table} has no elements of its own; say from which type")
+        if column.add and column.reading not in NUMERIC:
+            faults.append(f"{where}/add: only {', '.join(sorted(NUMERIC))} can be added to")
         if column.reference and table != REFERENCE:
             faults.append(f"{where}/reference: only the table {REFERENCE} has references")
         faults += [f"{where}/key: {key!r} is no column above it" for key in column.key if key not in known]

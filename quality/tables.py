@@ -6,12 +6,12 @@ patient values, live as long as one check, and leave it only as row numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from quality.paths import compile_path
-from quality.readings import NUMERIC, READINGS
+from quality.paths import Finder, compile_path
+from quality.readings import NUMERIC, READINGS, Reading
 from quality.suite import RECORD, REFERENCE, Column, Suite
 from schemas.records import Normalised, Resource
 
@@ -39,9 +39,9 @@ class _Record:
 
     number: int
     content: Normalised
-    resources: Sequence[Resource]
+    sent: Sequence[tuple[Any, Any]]
     first: dict[str, dict[str, Any]]
-    ids: set[tuple[str, str]]
+    ids: Set[tuple[Any, Any]]
     memory: dict[Column, Any]
 
 
@@ -91,8 +91,8 @@ class TableBuilder:
     def _add(self, tables: dict[str, Table], name: str, subject: Any, segment: str, record: _Record) -> None:
         table, row = tables[name], dict[str, Any]()
         for column, read in self._readers[name]:
-            row[column] = read(subject, record, row)
-            table.cells[column].append(row[column])
+            row[column] = cell = read(subject, record, row)
+            table.cells[column].append(cell)
         table.records.append(record.number)
         table.segments.append(segment)
 
@@ -101,7 +101,9 @@ def _open_record(number: int, content: Normalised, resources: Sequence[Resource]
     first: dict[str, dict[str, Any]] = {}
     for one in resources:
         first.setdefault(one.type, one.body)
-    return _Record(number, content, resources, first, {(one.type, one.id) for one in resources}, {})
+    # Counts and targets read every resource: one that is set aside for its structure was sent all the same.
+    sent = [(one.body.get("resourceType"), one.body.get("id")) for one in content.resources]
+    return _Record(number, content, sent, first, frozenset(sent), {})
 
 
 def _reader(suite: Suite, column: Column) -> _Reader:
@@ -109,34 +111,43 @@ def _reader(suite: Suite, column: Column) -> _Reader:
     if column.source:
         return _from_record(column)
     if column.path:
-        find, reading = _finder(column), READINGS[column.reading]
+        find, reading = _finder(column), _reading(column)
         return lambda subject, _record, _row: reading(find(subject))
     if column.lookup:
         rows, part = suite.lookups[column.lookup], column.part
         return lambda _subject, _record, row: _looked_up(rows, [row[key] for key in column.key], part)
     if column.fact:
-        reading = READINGS[column.reading]
-        return lambda _subject, record, _row: reading(
-            [one for one in [record.content.facts.get(column.fact)] if one]
-        )
+        return _from_facts(column)
     if column.count:
-        return lambda _subject, record, _row: sum(one.type == column.count for one in record.resources)
+        return lambda _subject, record, _row: sum(kind == column.count for kind, _ in record.sent)
     if column.reference == "target":
         return lambda subject, _record, _row: subject.type
     if column.reference == "in_record":
         return lambda subject, record, _row: (subject.type, subject.id) in record.ids
-    return lambda _subject, record, _row: len(record.resources) - len(record.ids)
+    return lambda _subject, record, _row: len(record.sent) - len(record.ids)
 
 
-def _finder(column: Column) -> Callable[[Any], list[Any]]:
+def _finder(column: Column) -> Finder:
     find = compile_path(column.path)
     assert find is not None, "load_suite has checked every path"
     return find
 
 
+def _reading(column: Column) -> Reading:
+    reading, add = READINGS[column.reading], column.add
+    if not add:
+        return reading
+
+    def shifted(found: list[Any]) -> Any:
+        cell = reading(found)
+        return None if cell is None else cell + add
+
+    return shifted
+
+
 def _from_record(column: Column) -> _Reader:
     """Read from another resource of the record, once for each record."""
-    find, reading = _finder(column), READINGS[column.reading]
+    find, reading = _finder(column), _reading(column)
 
     def read(_subject: Any, record: _Record, _row: dict[str, Any]) -> Any:
         if column not in record.memory:
@@ -147,23 +158,35 @@ def _from_record(column: Column) -> _Reader:
     return read
 
 
-def _looked_up(rows: Any, key: list[Any], part: int) -> float | None:
+def _from_facts(column: Column) -> _Reader:
+    """Read a plain value of the sender's record."""
+    reading = _reading(column)
+
+    def read(_subject: Any, record: _Record, _row: dict[str, Any]) -> Any:
+        fact = record.content.facts.get(column.fact)
+        return reading([fact] if fact else [])
+
+    return read
+
+
+def _looked_up(rows: Mapping[str, tuple[float, ...]], key: list[Any], part: int) -> float | None:
     row = rows.get(" ".join(map(str, key)))
     return row[part] if row is not None and part < len(row) else None
 
 
-def _references(node: Any) -> Iterator[_Reference]:
+def _references(body: dict[str, Any]) -> list[_Reference]:
     """Every relative literal reference (``Type/id``) in a resource (FHIR R4, 2.3.0.1)."""
-    if isinstance(node, dict):
-        target = node.get("reference")
-        if isinstance(target, str):
-            kind, slash, id_ = target.partition("/")
-            if slash and kind.isalpha() and "/" not in id_:
-                yield _Reference(kind, id_)
-        for child in node.values():
-            if isinstance(child, dict | list):
-                yield from _references(child)
-    elif isinstance(node, list):
-        for child in node:
-            if isinstance(child, dict | list):
-                yield from _references(child)
+    found: list[_Reference] = []
+    waiting: list[Any] = [body]
+    while waiting:
+        node = waiting.pop()
+        if type(node) is list:
+            waiting += node
+        elif type(node) is dict:
+            waiting += [child for child in node.values() if type(child) in (dict, list)]
+            target = node.get("reference")
+            if type(target) is str:
+                kind, slash, id_ = target.partition("/")
+                if slash and kind.isalpha() and "/" not in id_:
+                    found.append(_Reference(kind, id_))
+    return found
