@@ -29,6 +29,7 @@ class Source:
         record_bytes: Largest record accepted, bytes.
         suite: Expectation suite in ``schemas/suites``.
         failure_threshold: Share of a batch set aside above which the batch stops, 0 to 1.
+        failure_minimum: Records set aside below which a batch never stops.
         settings: The connector's own settings.
     """
 
@@ -43,6 +44,7 @@ class Source:
     record_bytes: int
     suite: str
     failure_threshold: float
+    failure_minimum: int
     settings: Mapping[str, Any]
 
     @property

@@ -17,7 +17,7 @@ import httpx
 
 from console.region.errors import RegionError
 from console.region.processes import Process, running, start
-from dags.steps.home import REPOSITORY, Home
+from schemas.home import REPOSITORY, Home
 
 PROCESSES: Mapping[str, tuple[str, ...]] = {
     # Logs are read from the shared folder; the log servers would listen on every interface.
@@ -135,7 +135,11 @@ class Airflow:
         if marker.exists() and marker.read_text(encoding="ascii") == version:
             return
         done = subprocess.run(
-            [*_command(), "db", "migrate"], env=self.environment(), capture_output=True, text=True, check=False
+            [*_command(), "db", "migrate"],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             (self.folder / "migrate.log").write_text(done.stdout + done.stderr, encoding="utf-8")

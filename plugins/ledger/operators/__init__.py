@@ -1,0 +1,1 @@
+"""Airflow operators that carry bytes between nodes and exchange."""

@@ -1,0 +1,49 @@
+"""Exit codes of every command, and the one place where errors become sentences and codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+
+import orjson
+import typer
+
+from schemas.errors import ConfigurationError
+
+DONE: Final = 0
+REFUSED: Final = 1  # a check failed, something was refused, or it could not be done
+USAGE: Final = 2
+UNREADABLE: Final = 3
+
+
+def fail(message: str, code: int = REFUSED) -> NoReturn:
+    """End the command with one sentence on stderr."""
+    print(f"xinglin: {message}", file=sys.stderr)  # noqa: T201  (the console speaks here)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON value and a line end to stdout, keys sorted."""
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.flush()
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn the errors that a person can act on into one sentence and exit code 1."""
+    from ledger.errors import LedgerError
+    from pymongo.errors import PyMongoError
+    from vault.errors import VaultError
+
+    from console.region.errors import RegionError
+    from dags.steps.errors import Stop
+
+    try:
+        yield
+    except (ConfigurationError, RegionError, Stop, LedgerError, VaultError) as error:
+        fail(str(error))
+    except PyMongoError as error:
+        # A driver's text may hold the address with its password.
+        fail(f"the database does not answer ({type(error).__name__}); see MONGODB_URI, or `xinglin up`")

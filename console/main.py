@@ -1,0 +1,33 @@
+"""The `xinglin` command: its parts and their order in the help."""
+
+from __future__ import annotations
+
+import typer
+
+from console import convert, ledger, records, running
+
+app = typer.Typer(
+    name="xinglin",
+    help="Share a region's health data safely. Exit codes: 0 done, 1 refused, 2 usage, 3 unreadable input.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # their frames would show local values
+)
+app.command("demo")(running.demo)
+app.command("up")(running.up)
+app.command("down")(running.down)
+app.command("status")(running.status)
+app.command("listen")(running.listen)
+app.command("convert")(convert.convert)
+app.command("batches")(records.batches)
+app.add_typer(records.quarantine, name="quarantine")
+app.add_typer(ledger.app, name="ledger")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The whole region on this machine: mongod, Airflow, listeners; started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from connectors import mode
+from console.region.airflow import Airflow
+from console.region.errors import RegionError
+from console.region.founding import found
+from console.region.mongod import free_port, start_mongod
+from console.region.processes import Process, running, start
+from schemas.home import Home
+from schemas.source import Source, load_sources
+
+Say = Callable[[str], None]
+FIRST_PORTS = {"airflow": 8080, "mongo": 27117}
+LISTEN_SECONDS = 60.0
+
+
+def up(home: Home, say: Say) -> Airflow:
+    """The region runs: database, Airflow, one listener process for all sources that send by themselves.
+
+    What runs already stays as it is. ``say`` is told each step as it begins.
+
+    Raises:
+        RegionError: Something does not start; what this call had started keeps running for a look.
+    """
+    say("keys, genesis and trust anchor")
+    found(home)
+    if "MONGODB_URI" not in os.environ and running("mongod", home.path / "mongo") is None:
+        say("MongoDB, a replica set of one")
+        _start_mongod(home)
+    airflow = Airflow(home, _port(home, "airflow"))
+    say(f"Airflow at {airflow.address}")
+    airflow.start()
+    _pools(airflow, load_sources(home.sources))
+    say("listeners of the sources that send by themselves")
+    start_listeners(home, airflow.environment())
+    return airflow
+
+
+def down(home: Home) -> list[str]:
+    """Nothing of the region runs; returns the names of what was stopped."""
+    stopped = []
+    listeners = running("listen", home.path / "listen")
+    if listeners is not None:
+        listeners.stop()
+        stopped.append("listeners")
+    airflow = Airflow(home, _port(home, "airflow"))
+    if any(airflow.process(name) for name in ("scheduler", "api-server", "triggerer", "dag-processor")):
+        airflow.stop()
+        stopped.append("Airflow")
+    if (mongod := running("mongod", home.path / "mongo")) is not None:
+        mongod.stop()
+        stopped.append("MongoDB")
+    return stopped
+
+
+def is_up(home: Home) -> bool:
+    """Whether the scheduler of this home runs."""
+    return running("scheduler", home.path / "airflow") is not None
+
+
+def start_listeners(home: Home, environment: dict[str, str]) -> Process | None:
+    """One process listens for every source of this home that sends; None where there is no such source."""
+    sources = [source for source in load_sources(home.sources) if mode(source) == "listen"]
+    if not sources:
+        return None
+    folder = home.path / "listen"
+    process = running("listen", folder)
+    if process is None:
+        command = [sys.executable, "-m", "console.main", "listen", *(source.id for source in sources)]
+        process = start("listen", command, folder, environment)
+    _await_listening(process, sources, folder)
+    return process
+
+
+def _await_listening(process: Process, sources: list[Source], folder: Path) -> None:
+    deadline = time.monotonic() + LISTEN_SECONDS
+    for source in sources:
+        address = (str(source.settings.get("host", "127.0.0.1")), int(source.settings["port"]))
+        while not _answers(address):
+            if not process.alive() or time.monotonic() > deadline:
+                raise RegionError(f"the listener of {source.id} does not listen; see {folder / 'listen.log'}")
+            time.sleep(0.1)
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(address) == 0
+
+
+def _start_mongod(home: Home) -> None:
+    folder = home.path / "mongo"
+    server = start_mongod(folder, _port(home, "mongo"))
+    (folder / "uri").write_text(server.uri + "\n", encoding="ascii")
+
+
+def _port(home: Home, name: str) -> int:
+    """The port this home uses: as kept from its first start, else the usual one, else a free one."""
+    kept = home.path / f"{name}.port"
+    if kept.exists():
+        return int(kept.read_text(encoding="ascii"))
+    usual = int(os.environ.get(f"XINGLIN_{name.upper()}_PORT", FIRST_PORTS[name]))
+    port = free_port() if _answers(("127.0.0.1", usual)) else usual
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(str(port), encoding="ascii")
+    return port
+
+
+def _pools(airflow: Airflow, sources: tuple[Source, ...]) -> None:
+    """Every source has its pool, so that one that floods cannot starve the others."""
+    with airflow.client() as client:
+        actions = [{"action": "create", "action_on_existence": "overwrite", "entities": pools(sources)}]
+        answer = client.patch("/api/v2/pools", json={"actions": actions})
+        try:
+            answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            raise RegionError(f"Airflow does not take the pools: HTTP {error.response.status_code}") from None
+
+
+def pools(sources: tuple[Source, ...]) -> list[dict[str, object]]:
+    """Return the pools that the DAGs name, as Airflow imports them."""
+    return [
+        {"name": f"source-{source.id}", "slots": 2, "description": f"tasks of {source.id}", "include_deferred": False}
+        for source in sources
+    ]

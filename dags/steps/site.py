@@ -1,0 +1,86 @@
+"""One machine's part of the region, opened: its database, vaults, ledger nodes and sources."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from typing import Any
+
+from pymongo import MongoClient
+
+from ledger.exchange import MongoExchange
+from ledger.genesis import Genesis
+from ledger.node import Node
+from ledger.opening import open_node
+from schemas.errors import ConfigurationError
+from schemas.home import Home
+from schemas.region import Region, load_region
+from schemas.source import Source, load_source, load_sources
+from vault.keystore import FileKeystore
+from vault.store import Vault
+
+
+class Site:
+    """What the steps of this machine work with; everything is opened at its first use."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    @cached_property
+    def client(self) -> MongoClient[dict[str, Any]]:
+        """The database, with datetimes that have a zone."""
+        return MongoClient(self.home.mongodb_uri(), tz_aware=True, appname="xinglin")
+
+    @cached_property
+    def region(self) -> Region:
+        """The region's file, checked."""
+        return load_region(self.home.region)
+
+    @cached_property
+    def genesis(self) -> Genesis:
+        """The chain's genesis.
+
+        Raises:
+            ConfigurationError: This machine has none yet.
+        """
+        try:
+            return Genesis.load(self.home.genesis.read_bytes())
+        except FileNotFoundError:
+            raise ConfigurationError("no genesis here; `xinglin up` makes one, a region hands one out") from None
+
+    @cached_property
+    def exchange(self) -> MongoExchange:
+        """Where nodes leave each other signed bytes; trusted by nobody."""
+        return MongoExchange(self.client["xinglin_exchange"])
+
+    def sources(self) -> tuple[Source, ...]:
+        """Every onboarded source, in order of id."""
+        return load_sources(self.home.sources)
+
+    def source(self, id_: str) -> Source:
+        """Return one source.
+
+        Raises:
+            ConfigurationError: There is no such file, or it breaks its schema.
+        """
+        return load_source(self.home.sources / f"{id_}.yaml")
+
+    def keystore(self, institution: str) -> FileKeystore:
+        """Open an institution's keystore with its password."""
+        return FileKeystore.open(self.home.keys(institution), self.home.password(institution))
+
+    @cache  # noqa: B019  (one site lives as long as its process)
+    def vault(self, institution: str) -> Vault:
+        """Open an institution's vault."""
+        database = self.client[f"xinglin_{institution}"]
+        return Vault(database, self.keystore(institution), institution, self.genesis.chain_id)
+
+    @cache  # noqa: B019
+    def node(self, institution: str) -> Node:
+        """Open an institution's node: with its key where the keystore is here, else as a reader."""
+        return open_node(self.home, institution, self.client)
+
+
+@cache
+def site() -> Site:
+    """Return this process's site, under ``XINGLIN_HOME``."""
+    return Site(Home.from_environment())

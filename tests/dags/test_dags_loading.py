@@ -1,0 +1,102 @@
+"""Every DAG file loads with no network, no database and no connection, fast, and says what runs where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Runs in a process of its own: sockets refuse, and Airflow's database does not exist.
+LOAD = """
+import json, runpy, socket, sys
+
+def refuse(*arguments, **settings):
+    raise AssertionError("a DAG file opened a socket while it was loaded")
+
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+from airflow.sdk import DAG
+found = {}
+for path in sys.argv[1:]:
+    for value in runpy.run_path(path).values():
+        if isinstance(value, DAG):
+            found[value.dag_id] = {
+                task.task_id: {
+                    "queue": task.queue, "pool": task.pool, "upstream": sorted(task.upstream_task_ids),
+                    "rule": task.trigger_rule.value, "templates": sorted(task.template_fields),
+                }
+                for task in value.tasks
+            }
+heavy = sorted({"pandas", "great_expectations", "hl7apy", "fhir", "pyarrow", "pymongo"} & set(sys.modules))
+print(json.dumps({"dags": found, "heavy": heavy}))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All DAGs as a process without network, database and home sees them."""
+    home = tmp_path_factory.mktemp("empty")
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "MONGODB", "XINGLIN"))},
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none/airflow.db",
+        "XINGLIN_HOME": str(home / "nothing"),
+    }
+    files = sorted(str(path) for path in (ROOT / "dags").glob("*.py") if path.name != "__init__.py")
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, *files], env=environment, capture_output=True, text=True, check=False, cwd=home
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not (home / "nothing").exists()
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_there_is_one_dag_for_every_source_file_and_one_that_notarises(loaded: dict[str, Any]) -> None:
+    sources = {f"ingest_{path.stem}" for path in (ROOT / "sources").glob("*.yaml")}
+    assert set(loaded["dags"]) == sources | {"notarise"}
+
+
+def test_nothing_heavy_is_imported_while_dags_load(loaded: dict[str, Any]) -> None:
+    assert loaded["heavy"] == []
+
+
+def test_a_batch_is_reconciled_before_it_is_submitted(loaded: dict[str, Any]) -> None:
+    tasks = loaded["dags"]["ingest_hospital-east-his"]
+    assert set(tasks) == {
+        "pull", "plan", "process", "reconcile", "submit",
+    }  # fmt: skip
+    assert tasks["plan"]["upstream"] == ["pull"]
+    assert tasks["reconcile"]["upstream"] == ["plan", "process"]
+    assert tasks["submit"]["upstream"] == ["reconcile"]
+
+
+def test_every_task_of_an_institution_runs_on_its_own_queue(loaded: dict[str, Any]) -> None:
+    ingest = loaded["dags"]["ingest_hospital-west-his"]
+    assert {task["queue"] for task in ingest.values()} == {"node-hospital-west"}
+    assert {task["pool"] for task in ingest.values()} == {"source-hospital-west-his"}
+    notarise = loaded["dags"]["notarise"]
+    for name, task in notarise.items():
+        institution = name.partition("_")[2].removeprefix("out_")
+        assert name in {"prepared", "commit"} or task["queue"] == f"node-{institution}"
+
+
+def test_every_voter_validates_and_a_dead_one_delays_nothing(loaded: dict[str, Any]) -> None:
+    tasks = loaded["dags"]["notarise"]
+    voters = ["hospital-district", "hospital-east", "hospital-west", "lab-centre", "nursing-home"]
+    assert [name for name in sorted(tasks) if name.startswith("validate_")] == [f"validate_{one}" for one in voters]
+    assert tasks["prepared"]["rule"] == tasks["commit"]["rule"] == "one_success"
+    assert "apply_health-commission" in tasks
+    assert "validate_health-commission" not in tasks
+
+
+def test_no_task_renders_a_template(loaded: dict[str, Any]) -> None:
+    """What Airflow renders it also stores and shows; ledger operators have nothing to render."""
+    rendered = {name: task["templates"] for name, task in loaded["dags"]["notarise"].items() if task["templates"]}
+    assert rendered == {}
