@@ -16,9 +16,9 @@ class ConnectorError(Exception):
     """The source could not be read or served."""
 
 
-class Retry(ConnectorError):  # noqa: N818 - named by what happens next
+class Retry(ConnectorError):
     """The source is not there at the moment; the same call may succeed later."""
 
 
-class Stop(ConnectorError):  # noqa: N818 - named by what happens next
+class Stop(ConnectorError):
     """The source cannot be read until a person changes something."""

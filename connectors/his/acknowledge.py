@@ -64,7 +64,9 @@ def acknowledge(content: bytes, refusal: Refusal | None, charset: str = "auto", 
             return None
         code = "C" + code[1]
     segments = [_msh(header, content), *_answer(header, code, refusal)]
-    return "".join(one + "\r" for one in segments).encode(header.codec, "replace")
+    made = "".join(one + "\r" for one in segments).encode(header.codec, "replace")
+    # What comes back from the message must not end the block it is sent in.
+    return made.translate(None, b"\x0b\x1c")
 
 
 def _version(header: Header) -> tuple[str, tuple[int, ...]]:

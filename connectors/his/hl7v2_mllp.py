@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,7 +120,7 @@ class ListenerCounts:
     ignored_bytes: int = 0
 
 
-class _Closing(Exception):  # noqa: N818 - not an error: the connection ends here
+class _Closing(Exception):
     """The connection must be closed without an answer."""
 
 
@@ -307,6 +308,30 @@ class Listener:
     def _refuse(self, code: str) -> None:
         self.counts.refused[code] += 1
         self._refused(code)
+
+
+async def serve(listeners: Sequence[Listener], ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the messages in hand and stop.
+
+    Args:
+        listeners: One for each source.
+        ready: Called once all of them listen.
+
+    Raises:
+        Stop: An address cannot be listened on; none is listened on then.
+    """
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        for listener in listeners:
+            await listener.start()
+        ready()
+        await stopped.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await asyncio.gather(*(listener.stop() for listener in listeners))
 
 
 def _tls(source: Source, settings: MllpSettings, home: Path) -> ssl.SSLContext | None:
