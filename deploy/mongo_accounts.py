@@ -1,0 +1,128 @@
+"""Joins the members of the region's MongoDB and gives every institution an account that reaches its own part.
+
+``mongo_accounts.py HOST:PORT HOST:PORT HOST:PORT`` runs beside the first member, which it reaches on 127.0.0.1:
+MongoDB takes its first account from there alone. It may run again at any time: roles and passwords become what
+region.yaml and the accounts' file say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, OperationFailure
+
+from schemas.region import load_region
+
+REPLICA_SET = "xinglin"
+EXCHANGE = "xinglin_exchange"
+ENVELOPES = "records"  # of another institution: sealed bytes, which validators read back by sampling
+WAIT_SECONDS = 60.0
+# Error codes of MongoDB 6 and 7.
+UNAUTHORISED, AUTHENTICATION_FAILED, ALREADY_INITIATED, ROLE_EXISTS, USER_EXISTS = 13, 18, 23, 51002, 51003
+
+Client = MongoClient[dict[str, Any]]
+
+
+def establish(members: Sequence[str], institutions: Sequence[str], accounts: Mapping[str, str]) -> None:
+    """The members are one replica set; root, observer and every institution can log in, each to its own part.
+
+    Args:
+        members: ``host:port`` of each, as the others reach it; the first runs where this runs.
+        institutions: Ids of ``region.yaml``.
+        accounts: Password by account: ``root``, ``observer`` and the institutions.
+
+    Raises:
+        KeyError: An account has no password.
+        PyMongoError: A member does not answer within a minute.
+    """
+    with Client("127.0.0.1", int(members[0].rpartition(":")[2]), directConnection=True) as local:
+        join(local, members)
+        with Client(list(members), replicaSet=REPLICA_SET, username="root", password=accounts["root"]) as root:
+            if not knows(root):
+                create_root(local, accounts["root"])
+            put(root, "observer", accounts["observer"], reads_exchange())
+            for institution in institutions:
+                put(root, institution, accounts[institution], own_part(institution, institutions))
+
+
+def join(local: Client, members: Sequence[str]) -> None:
+    """The replica set is initiated; the first member is preferred as primary, so that it can take root's account."""
+    wanted = [{"_id": n, "host": host, "priority": 2 if n == 0 else 1} for n, host in enumerate(members)]
+    try:
+        local.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": wanted})
+    except OperationFailure as error:
+        if error.code not in (ALREADY_INITIATED, UNAUTHORISED):  # unauthorised: it has accounts, so it is initiated
+            raise
+
+
+def knows(root: Client) -> bool:
+    """Whether root can log in."""
+    try:
+        root.admin.command("ping")
+    except OperationFailure as error:
+        if error.code != AUTHENTICATION_FAILED:
+            raise
+        return False
+    return True
+
+
+def create_root(local: Client, password: str) -> None:
+    """Root exists; made through the loopback, which MongoDB allows as long as there is no account."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not local.admin.command("hello").get("isWritablePrimary"):
+        if time.monotonic() > deadline:
+            raise AutoReconnect(f"the first member is not primary after {WAIT_SECONDS:.0f} s; is another preferred?")
+        time.sleep(0.2)
+    local.admin.command("createUser", "root", pwd=password, roles=["root"])
+
+
+def put(root: Client, name: str, password: str, role: Mapping[str, Any]) -> None:
+    """The account has this password and this role, and no other."""
+    again(root, "Role", f"part-{name}", ROLE_EXISTS, **role)
+    again(root, "User", name, USER_EXISTS, pwd=password, roles=[f"part-{name}"])
+
+
+def again(root: Client, kind: str, name: str, exists: int, **content: Any) -> None:
+    """A role or user is created, or made equal where it was there."""
+    try:
+        root.admin.command(f"create{kind}", name, **content)
+    except OperationFailure as error:
+        if error.code != exists:
+            raise
+        root.admin.command(f"update{kind}", name, **content)
+
+
+def own_part(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
+    """Return the role of an institution: its vault and replica, the exchange, the envelopes of the others."""
+    grants = [
+        grant(EXCHANGE, "", "createCollection", "createIndex"),
+        grant(EXCHANGE, "chunks", "find", "insert", "update"),  # kept for ever; readers check each digest
+        grant(EXCHANGE, "topics", "find", "insert", "update", "remove"),
+    ]
+    grants += [grant(f"xinglin_{other}", ENVELOPES, "find") for other in institutions if other != institution]
+    own = [{"role": "readWrite", "db": f"{part}_{institution}"} for part in ("xinglin", "ledger")]
+    return {"privileges": grants, "roles": own}
+
+
+def reads_exchange() -> dict[str, Any]:
+    """Return the role of Airflow's triggerer, which waits for votes and signs nothing."""
+    return {"privileges": [grant(EXCHANGE, "", "find")], "roles": []}
+
+
+def grant(database: str, collection: str, *actions: str) -> dict[str, Any]:
+    """Return one privilege in MongoDB's form; an empty collection means all of the database."""
+    return {"resource": {"db": database, "collection": collection}, "actions": list(actions)}
+
+
+if __name__ == "__main__":
+    region = load_region(Path(os.environ["XINGLIN_REGION"]))
+    passwords = json.loads(Path(os.environ["XINGLIN_MONGO_ACCOUNTS_FILE"]).read_text(encoding="utf-8"))
+    establish(sys.argv[1:], [one.id for one in region.institutions], passwords)
+    sys.stdout.write(f"{REPLICA_SET}: {len(sys.argv) - 1} members, {len(passwords)} accounts\n")

@@ -1,0 +1,214 @@
+"""Fills the folder that docker-compose.yaml takes everything of a region from: accounts, keys, genesis.
+
+``python deploy/prepare.py STATE``, as root, so that every file gets the user that its service runs as. Run it again
+after a change of region.yaml: what is there stays as it is, what is missing is made. ``STATE/passwords.json`` is the
+source of every account.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from ledger.genesis import Genesis
+
+from schemas.region import Region, load_region
+from schemas.source import load_sources
+from shangmi import PublicKey
+from vault.keystore import FileKeystore
+
+REPOSITORY = Path(__file__).parents[1]
+MEMBERS = "mongo-1:27017,mongo-2:27017,mongo-3:27017"
+MONGODB = "/?replicaSet=xinglin&authSource=admin"
+STATE = re.compile(r"^\$\{XINGLIN_STATE:\?[^}]*\}/(?P<folder>[^:]+):(?P<target>[^:]+)$")  # writable mounts only
+
+# What kombu's Redis transport and Celery's result backend send for a worker without remote control; seen by MONITOR.
+COMMANDS = (
+    *("ping", "hello", "auth", "client|setinfo", "client|setname", "select"),
+    *("multi", "exec", "discard", "watch", "unwatch", "eval", "evalsha", "script|load"),
+    *("get", "set", "setex", "del", "expire", "llen", "lpush", "rpush", "brpop"),
+    *("zadd", "zrem", "zrange", "zrangebyscore", "zrevrangebyscore"),
+    *("hset", "hget", "hdel", "sadd", "srem", "smembers"),
+    *("publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"),
+)
+
+
+def region_accounts(region: Region) -> dict[str, dict[str, str]]:
+    """Return fresh passwords for everything of a region, by kind and account."""
+    nodes = [one.id for one in region.institutions]
+    return {
+        "postgres": {"airflow": password()},
+        "broker": {name: password() for name in ("airflow", *nodes)},
+        "mongo": {name: password() for name in ("root", "observer", *nodes)},
+        "keystore": {name: password() for name in nodes},
+        "interface": {"admin": password(), "viewer": password()},
+        "shared": {
+            "mongo-keyfile": base64.b64encode(secrets.token_bytes(96)).decode(),
+            "fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "jwt-secret": password(64),
+            "secret-key": password(),
+        },
+    }
+
+
+def password(length: int = 32) -> str:
+    """Return ``length`` random bytes as hex: safe in addresses, access lists and files."""
+    return secrets.token_hex(length)
+
+
+def secret_files(accounts: Mapping[str, Mapping[str, str]], region: Region) -> Iterator[tuple[str, str]]:
+    """Yield path below the state folder and content of every secret a service reads."""
+    shared, postgres = accounts["shared"], accounts["postgres"]["airflow"]
+    yield "secrets/postgres/password", postgres
+    yield "secrets/broker/users.acl", "\n".join(broker_accounts(accounts["broker"])) + "\n"
+    yield "secrets/mongo/keyfile", shared["mongo-keyfile"]
+    yield "secrets/mongo-init/accounts.json", json.dumps(accounts["mongo"])
+    yield "secrets/airflow/sql-alchemy-conn", f"postgresql+psycopg2://airflow:{postgres}@postgres/airflow"
+    yield "secrets/airflow/fernet-key", shared["fernet-key"]
+    yield "secrets/airflow/jwt-secret", shared["jwt-secret"]
+    yield "api-server/passwords.json", json.dumps(accounts["interface"])
+    for name, folder in (("observer", "airflow"), *((one.id, one.id) for one in region.institutions)):
+        yield f"secrets/{folder}/mongodb-uri", f"mongodb://{name}:{accounts['mongo'][name]}@{MEMBERS}{MONGODB}"
+        yield f"secrets/{folder}/broker-url", f"redis://{folder}:{accounts['broker'][folder]}@broker:6379/0"
+        yield f"secrets/{folder}/secret-key", shared["secret-key"]
+    for one in region.institutions:
+        yield f"secrets/{one.id}/key-password", accounts["keystore"][one.id]
+
+
+def broker_accounts(passwords: Mapping[str, str]) -> Iterator[str]:
+    """Yield the broker's access list: Airflow reaches everything, an institution its own queue and its results.
+
+    Results lie under the id of a task, which only its worker and the scheduler know. Listing keys is no command here.
+    """
+    yield "user default off"
+    for name, word in passwords.items():
+        digest = hashlib.sha256(word.encode()).hexdigest()
+        if name == "airflow":
+            yield f"user airflow on #{digest} ~* &* +@all -@admin"
+            continue
+        queue = f"node-{name}"
+        keys = [queue, f"{queue}:*", f"unacked:{name}", f"unacked_index:{name}", f"unacked_mutex:{name}"]
+        keys += [f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}", "_kombu.binding_deadlines"]
+        allowed = [*(f"~{key}" for key in (*keys, "celery-task-meta-*")), "&/0.celeryev/*", "&celery-task-meta-*"]
+        yield " ".join([f"user {name} on #{digest} resetchannels", *allowed, "-@all", *(f"+{one}" for one in COMMANDS)])
+
+
+def pools(sources: Path) -> dict[str, dict[str, Any]]:
+    """Return Airflow's pools as ``airflow pools import`` reads them: one a source, so that none starves another."""
+    return {
+        f"source-{one.id}": {"slots": 2, "description": one.title, "include_deferred": False}
+        for one in load_sources(sources)
+    }
+
+
+def owners(compose: Path) -> dict[str, int]:
+    """Return the user id of every folder that a service reads as a secret or writes, by path below the state."""
+    services: dict[str, dict[str, Any]] = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
+    found: dict[str, int] = {}
+    for service in services.values():
+        user = int(str(service["user"]).partition(":")[0])
+        found |= {f"secrets/{one['source']}": user for one in service.get("secrets", ())}
+        mounts = (STATE.match(one) for one in service.get("volumes", ()))
+        found |= {mount["folder"]: user for mount in mounts if mount}
+    return found
+
+
+def keystores(state: Path, region: Region) -> dict[str, PublicKey]:
+    """Return the public keys of the keystores here; made first for institutions whose key region.yaml does not give."""
+    found: dict[str, PublicKey] = {}
+    for one in region.institutions:
+        if one.public_key:
+            continue
+        folder = state / "nodes" / one.id / "keys" / one.id
+        word = (state / "secrets" / one.id / "key-password").read_bytes()
+        there = (folder / "sm2.pem").exists()
+        found[one.id] = (FileKeystore.open if there else FileKeystore.create)(folder, word).public_key
+    return found
+
+
+def write(path: Path, content: bytes, mode: int) -> None:
+    """The file has this content and, from its first byte on, this mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
+    draft.rename(path)
+
+
+def accounts_of(state: Path, region: Region) -> dict[str, dict[str, str]]:
+    """Return the region's accounts: those of an earlier run, with fresh ones for what is new."""
+    path = state / "passwords.json"
+    before: dict[str, dict[str, str]] = json.loads(path.read_bytes()) if path.exists() else {}
+    accounts = {kind: fresh | before.get(kind, {}) for kind, fresh in region_accounts(region).items()}
+    write(path, json.dumps(accounts, indent=1).encode(), 0o600)
+    return accounts
+
+
+def hand_out_genesis(state: Path, genesis: Genesis) -> None:
+    """Every node's home and the region's folder hold the same genesis and anchor.
+
+    Raises:
+        typer.Exit: A chain with another genesis lives here already; nothing is written.
+    """
+    content = genesis.encode()
+    before = state / "region" / "genesis.bin"
+    if before.exists() and before.read_bytes() != content:
+        typer.echo("region.yaml or a key changed, but a chain of the earlier genesis lives here", err=True)
+        raise typer.Exit(1)
+    for folder in (state / "region", *sorted((state / "nodes").iterdir())):
+        write(folder / "genesis.bin", content, 0o644)
+        write(folder / "anchor.json", genesis.anchor(), 0o644)
+
+
+def give(state: Path, compose: Path) -> None:
+    """Every folder and what is in it belongs to its service's user, who alone may read it."""
+    for folder, user in owners(compose).items():
+        (state / folder).mkdir(parents=True, exist_ok=True)
+        for path in (state / folder, *(state / folder).rglob("*")):
+            os.chown(path, user, user)
+        (state / folder).chmod(0o700)
+
+
+def prepare(
+    state: Annotated[Path, typer.Argument(help="Folder that XINGLIN_STATE will name.")],
+    region_file: Annotated[Path, typer.Option("--region", help="The region's file.")] = REPOSITORY / "region.yaml",
+    sources: Annotated[Path, typer.Option(help="Folder of source files.")] = REPOSITORY / "deploy" / "sources",
+    compose: Annotated[Path, typer.Option(help="Says which user owns what.")] = REPOSITORY / "docker-compose.yaml",
+) -> None:
+    """Everything that docker-compose.yaml mounts lies in STATE; what was there is unchanged."""
+    os.umask(0o022)
+    region = load_region(region_file)
+    shared = state / "region"
+    (shared / "sources").mkdir(parents=True, exist_ok=True)
+    state.chmod(0o711)
+    for path, content in secret_files(accounts_of(state, region), region):
+        write(state / path, content.encode(), 0o400 if path.startswith("secrets/") else 0o600)
+    for one in region.institutions:
+        (state / "nodes" / one.id).mkdir(parents=True, exist_ok=True)
+    hand_out_genesis(state, Genesis.from_region(region, keystores(state, region)))
+    shutil.copyfile(region_file, shared / "region.yaml")
+    shutil.copytree(sources, shared / "sources", dirs_exist_ok=True)
+    write(shared / "pools.json", json.dumps(pools(sources), indent=1, ensure_ascii=False).encode(), 0o644)
+    if os.geteuid() == 0:
+        give(state, compose)
+    else:
+        typer.echo(
+            "not root: every file is yours, and the services' users cannot read it; see deploy/README.md", err=True
+        )
+    typer.echo(
+        f"{state}: {len(region.institutions)} institutions. Next: XINGLIN_STATE={state} docker compose up --detach"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(prepare)
