@@ -1,0 +1,100 @@
+"""What one message becomes while it is read: its resources so far, its notes, and where the reader stands."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from normalise.hl7v2.identity import assigner, derive
+from normalise.hl7v2.message import Segment
+from schemas.records import Refusal, Resource, SourceContext
+
+Body = dict[str, Any]
+
+
+class Building:
+    """The resources and notes of one message, in the order in which its segments give them.
+
+    Attributes:
+        context: The source.
+        institution: Its institution, which scopes identifiers without a global assigner.
+        zone: IANA name of the zone of times without an offset.
+        notes: What could not be read fully.
+        at: The segment being read.
+        patient: Id of the patient whose data follow.
+        encounter: Id of the encounter that they belong to, or None.
+        remembered: References already made in this message, by kind and raw field.
+    """
+
+    __slots__ = (
+        "_assigners", "_noted", "_resources", "at", "context", "control_id", "encounter", "institution", "notes",
+        "patient", "remembered", "zone",
+    )  # fmt: skip
+
+    def __init__(self, context: SourceContext, first: Segment, control_id: str) -> None:
+        self.context = context
+        self.institution = context.institution
+        self.zone = context.time_zone
+        self.control_id = control_id
+        self.notes: list[Refusal] = []
+        self.at = first
+        self.patient = ""
+        self.encounter: str | None = None
+        self.remembered: dict[tuple[str, str], Body | None] = {}
+        self._resources: dict[tuple[str, str], Resource] = {}
+        self._assigners: dict[str, str] = {}
+        self._noted: set[tuple[str, str]] = set()
+
+    def note(self, code: str, field: int, message: str) -> None:
+        """The note is kept once a message, with the place of its first occasion; ``field`` 0 is the segment."""
+        if (code, message) not in self._noted:
+            self._noted.add((code, message))
+            where = f"{self.at.label}-{field}" if field else self.at.label
+            self.notes.append(Refusal(code, where, message))
+
+    def add(self, body: Body, mode: Literal["update", "ensure"] = "update", *, own: bool = True) -> Body:
+        """The resource belongs to the message, once; what a later segment says more of it is added to it.
+
+        Args:
+            body: The resource, with ``resourceType`` and ``id``.
+            mode: ``update`` for news, ``ensure`` for what is only mentioned.
+            own: Whether it is the patient's; the institution's own (Practitioner…) otherwise.
+
+        Returns:
+            The body that stands in the message: ``body``, or the earlier one of the same id.
+        """
+        key = (body["resourceType"], body["id"])
+        earlier = self._resources.get(key)
+        if earlier is None:
+            self._resources[key] = Resource(body, self.at.label, self.patient if own else None, mode)
+            return body
+        for name, value in body.items():
+            earlier.body.setdefault(name, value)
+        if mode == "update" != earlier.mode:
+            self._resources[key] = Resource(earlier.body, earlier.segment, earlier.patient, mode)
+        return earlier.body
+
+    def has(self, type_: str, id_: str) -> bool:
+        """Whether the message holds this resource already."""
+        return (type_, id_) in self._resources
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources so far, in order."""
+        return tuple(self._resources.values())
+
+    def learn_assigner(self, namespace: str, universal: str) -> None:
+        """A namespace that this message gave a universal id for means the same id where it stands alone."""
+        if namespace and universal:
+            self._assigners.setdefault(namespace, universal)
+
+    def assigner(self, namespace: str, universal: str) -> tuple[str, str]:
+        """Return system and name of an assigning authority (HD) of this message."""
+        return assigner(namespace, universal or self._assigners.get(namespace, ""), self.institution)
+
+    def id_of(self, type_: str, system: str, value: str) -> str:
+        """Return the id of the thing of this type that an identifier names; local ones are the institution's."""
+        return derive(type_, system or f"institution:{self.institution}", value)
+
+    def id_within(self, type_: str, *parts: str) -> str:
+        """Return the id of a thing that only has a meaning inside something of this institution."""
+        return derive(type_, f"institution:{self.institution}", *parts)

@@ -1,0 +1,252 @@
+"""The ``type`` column of the segment tables: each name is a function from a field to a FHIR value.
+
+``CX(VN)`` is the function ``CX`` with the argument ``VN``. A function gets one repetition as it came and returns None
+where it says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from normalise.hl7v2 import concepts, identifiers, people
+from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.concepts import concept, term_coding, unit
+from normalise.hl7v2.escapes import text
+from normalise.hl7v2.quantities import quantity, reference_range
+from normalise.hl7v2.references import REFERENCES, location, practitioner
+from normalise.hl7v2.tables import VOCABULARIES, Vocabulary
+from normalise.hl7v2.times import Moment, moment, time_of_day
+from normalise.hl7v2.values import observed
+
+#: One repetition, the message, the field's number -> the value.
+Convert = Callable[[str, Building, int], Any]
+
+_TYPE: Final = re.compile(r"([A-Za-z0-9.-]+)(?:\(([^)]*)\))?")
+_SNOMED: Final = "http://snomed.info/sct"
+_PARTICIPANT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+def converter(type_: str, vocabulary: str) -> Convert:
+    """Return the function that a row of a segment table names.
+
+    Raises:
+        ValueError: The table names a type or a vocabulary that does not exist.
+    """
+    match = _TYPE.fullmatch(type_)
+    if vocabulary and vocabulary not in VOCABULARIES:
+        raise ValueError(f"schemas/hl7v2/vocabularies.csv has no vocabulary {vocabulary}")
+    name, argument = (match[1], match[2] or "") if match else ("", "")
+    if name in _CODED:
+        return partial(_CODED[name], vocabulary=VOCABULARIES.get(vocabulary))
+    if name == "Reference":
+        make = REFERENCES.get(argument)
+        if make is not None:
+            return lambda raw, building, _: make(raw, building)
+    elif name in _WITH_ARGUMENT:
+        return partial(_WITH_ARGUMENT[name], argument=argument)
+    elif name in _PLAIN and not argument:
+        return _PLAIN[name]
+    raise ValueError(f"schemas/hl7v2/segments: no type {type_!r}; datatypes.py lists what there is")
+
+
+def _concept(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> Body | None:
+    return concept(raw, building, vocabulary, field)
+
+
+def _coding(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> Body | None:
+    return concepts.coding(raw, building, vocabulary, field)
+
+
+def _code(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> str | None:
+    if vocabulary is None:
+        raise ValueError("schemas/hl7v2/segments: the type code needs a vocabulary")
+    return concepts.code(raw, building, vocabulary, field)
+
+
+def _string(raw: str, _: Building, __: int) -> str | None:
+    return text(raw.partition("^")[0]) or None
+
+
+def _moment(raw: str, building: Building, field: int) -> Moment | None:
+    sent = text(raw.partition("^")[0])
+    found = moment(sent, building.zone) if sent else None
+    if found is None and sent:
+        building.note("bad_value", field, "Expected a date or time YYYYMMDD[HHMM[SS]][+ZZZZ]; left out.")
+    elif found is not None and found.note:
+        building.note("bad_value", field, f"A time is not exact: {found.note}")
+    return found
+
+
+def _date(raw: str, building: Building, field: int) -> str | None:
+    sent = text(raw.partition("^")[0])
+    found = moment(sent, building.zone) if sent else None
+    if found is None and sent:
+        building.note("bad_value", field, "Expected a date YYYYMMDD; left out.")
+    return found.date if found else None
+
+
+def _date_time(raw: str, building: Building, field: int) -> str | None:
+    found = _moment(raw, building, field)
+    return found.value if found else None
+
+
+def _instant(raw: str, building: Building, field: int) -> str | None:
+    found = _moment(raw, building, field)
+    if found is not None and found.instant is None:
+        building.note("bad_value", field, "Expected a time exact to the minute at least; left out.")
+    return found.instant if found else None
+
+
+def _time(raw: str, building: Building, field: int) -> str | None:
+    found = time_of_day(text(raw))
+    if found is None:
+        building.note("bad_value", field, "Expected a time HHMM[SS]; left out.")
+    return found
+
+
+def _boolean(raw: str, building: Building, field: int) -> bool | None:
+    found = {"Y": True, "N": False}.get(text(raw.partition("^")[0]).upper())
+    if found is None:
+        building.note("bad_value", field, "Expected Y or N; left out.")
+    return found
+
+
+def _integer(raw: str, building: Building, field: int) -> int | None:
+    sent = text(raw.partition("^")[0])
+    if sent.isascii() and sent.isdigit() and len(sent) < 10:
+        return int(sent)
+    building.note("bad_value", field, "Expected a whole number; left out.")
+    return None
+
+
+def _positive(raw: str, building: Building, field: int) -> int | None:
+    return _integer(raw, building, field) or None
+
+
+def _days(raw: str, building: Building, field: int) -> Body | None:
+    found = quantity(text(raw), {"unit": "days", "system": "http://unitsofmeasure.org", "code": "d"})
+    if found is None:
+        building.note("bad_value", field, "Expected a number of days; left out.")
+    return found
+
+
+def _amount(raw: str, building: Building, field: int) -> Body | None:
+    """CQ: a number and its unit."""
+    number, _, own = raw.partition("^")
+    found = quantity(text(number), unit(own.replace("&", "^"), building))
+    if found is None and text(number):
+        building.note("bad_value", field, "Expected a number and its unit; left out.")
+    return found
+
+
+def _range(raw: str, building: Building, _: int) -> Body | None:
+    return reference_range(text(raw), unit(building.at.get(6).partition("~")[0], building))
+
+
+def _period(raw: str, building: Building, field: int) -> Body | None:
+    ends = [_date_time(part, building, field) if part else None for part in raw.split("^")[:2]]
+    return {name: end for name, end in zip(("start", "end"), ends, strict=False) if end} or None
+
+
+def _participant(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    who = practitioner(raw, building)
+    return {"type": [{"coding": [term_coding("Participation", argument)]}], "individual": who} if who else None
+
+
+def _place(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    where = location(raw, building)
+    return {"location": where, "status": argument} if where else None
+
+
+def _performer(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    who = practitioner(raw, building)
+    if who is None or not argument:
+        return {"actor": who} if who else None
+    code, _, display = argument.partition("|")
+    return {"function": {"coding": [{"system": _SNOMED, "code": code, "display": display}]}, "actor": who}
+
+
+def _agent(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    who = practitioner(raw, building)
+    return {"type": {"coding": [{"system": _PARTICIPANT, "code": argument}]}, "who": who} if who else None
+
+
+def _by_identifier(raw: str, building: Building, field: int, argument: str) -> Body | None:
+    found = converter(argument, "")(raw, building, field)
+    return {"identifier": found} if found else None
+
+
+def _specimen_source(raw: str, building: Building, _: int) -> Body | None:
+    """SPS, the specimen source of OBR-15 until 2.6: its components are CEs divided by ``&``."""
+    parts = [*raw.split("^"), "", "", "", ""]
+    source, additive, note, site = (part.replace("&", "^") for part in parts[:4])
+    found: Body = {}
+    if kind := concept(source, building, VOCABULARIES["SpecimenType"]):
+        found["type"] = kind
+    if added := concept(additive, building):
+        found["container"] = [{"additiveCodeableConcept": added}]
+    if comment := text(note):
+        found["note"] = [{"text": comment}]
+    if place := concept(site, building):
+        found["collection"] = {"bodySite": place}
+    return found or None
+
+
+def _financial_class(raw: str, building: Building, _: int) -> Body | None:
+    """FC: a code and the day from which it holds; Chinese senders write code and name."""
+    first, _, second = raw.partition("^")
+    name = second.partition("^")[0]
+    wording = "" if moment(text(name), building.zone) else name
+    return concept(first.replace("&", "^") + (f"^{wording}" if wording and "&" not in first else ""), building)
+
+
+def _side(side: int) -> Callable[..., Body | None]:
+    def convert(raw: str, building: Building, _: int, argument: str) -> Body | None:
+        return identifiers.pair(raw, building, side, argument)
+
+    return convert
+
+
+_CODED: Final[dict[str, Callable[..., Any]]] = {"CodeableConcept": _concept, "Coding": _coding, "code": _code}
+_WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
+    "CX": lambda raw, building, _, argument: identifiers.identifier(raw, building, argument),
+    "EI": lambda raw, building, _, argument: identifiers.entity(raw, building, argument),
+    "EIP.1": _side(0),
+    "EIP.2": _side(1),
+    "ST.identifier": lambda raw, building, _, argument: identifiers.number(raw, building, argument),
+    "XTN": lambda raw, building, _, argument: people.contact_point(raw, building, argument),
+    "Reference.identifier": _by_identifier,
+    "participant": _participant,
+    "place": _place,
+    "performer": _performer,
+    "agent": _agent,
+}
+_PLAIN: Final[dict[str, Convert]] = {
+    "string": _string,
+    "date": _date,
+    "dateTime": _date_time,
+    "instant": _instant,
+    "time": _time,
+    "boolean": _boolean,
+    "integer": _integer,
+    "positiveInt": _positive,
+    "days": _days,
+    "CQ": _amount,
+    "DR": _period,
+    "DR.start": lambda raw, building, field: _date_time(raw.partition("^")[0], building, field),
+    "range": _range,
+    "XPN": lambda raw, building, _: people.human_name(raw, building),
+    "XPN.text": lambda raw, building, _: people.name_text(raw, building),
+    "XAD": lambda raw, building, _: people.address(raw, building),
+    "DLN": lambda raw, building, _: identifiers.licence(raw, building),
+    "CWE.identifier": lambda raw, building, _: identifiers.coded(raw, building),
+    "CWE.text": lambda raw, building, _: (concept(raw, building) or {}).get("text"),
+    "CX.value": _string,
+    "ST.concept": lambda raw, building, _: concept(raw, building),
+    "SPS": _specimen_source,
+    "FC": _financial_class,
+    "OBX-5": observed,
+}

@@ -1,0 +1,67 @@
+"""Ids and systems: the same thing gets the same id, however often and in whatever order it arrives.
+
+An id is a hash of who assigned an identifier and its value. It hides nothing from somebody who can guess the
+identifier, and so it is treated like one: the vault stores only its HMAC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
+
+from normalise.hl7v2.tables import ASSIGNERS, CODE_SYSTEMS, table_key
+
+_OID: Final = re.compile(r"[0-2](?:\.\d{1,40}){1,40}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+_HL7_TABLE: Final = re.compile(r"(?:HL7)?(0\d{3})", re.ASCII)
+_URI: Final = re.compile(r"(?:https?://|urn:[a-z0-9][a-z0-9-]+:)[\x21-\x7e]+")
+
+
+def derive(type_: str, *parts: str) -> str:
+    """Return the FHIR id of the thing that these parts identify: 32 hex digits, independent of time and machine."""
+    return hashlib.sha256("\x1f".join((type_, *parts)).encode()).hexdigest()[:32]
+
+
+def local_uri(institution: str, kind: str, name: str) -> str:
+    """Return the URI of a name that only means something inside the institution."""
+    return f"urn:xinglin:{institution}:{kind}:{quote(name, safe='')}"
+
+
+@lru_cache(maxsize=4096)
+def code_system(name: str, institution: str) -> str:
+    """Return the URI of a coding system as CWE.3 names it; local names become the institution's own URIs."""
+    known = CODE_SYSTEMS.get(table_key(name))
+    if known:
+        return known
+    table = _HL7_TABLE.fullmatch(name)
+    if table:
+        return f"http://terminology.hl7.org/CodeSystem/v2-{table[1]}"
+    return _global(name) or local_uri(institution, "codes", name)
+
+
+@lru_cache(maxsize=4096)
+def assigner(namespace: str, universal: str, institution: str) -> tuple[str, str]:
+    """Return the system of identifiers from an HD, and the name of who assigns them (``""`` where unsaid).
+
+    The universal id decides when it is an OID, a UUID or a URI; else the namespace, inside the institution.
+    """
+    for name in (universal, namespace):
+        if name in ASSIGNERS:
+            uri, display = ASSIGNERS[name]
+            return uri, namespace or display
+    uri = _global(universal) or _global(namespace)
+    if uri:
+        return uri, namespace if _global(namespace) is None else ""
+    name = namespace or universal
+    return (local_uri(institution, "ids", name), name) if name else ("", "")
+
+
+def _global(name: str) -> str | None:
+    if _OID.fullmatch(name):
+        return f"urn:oid:{name}"
+    if _UUID.fullmatch(name):
+        return f"urn:uuid:{name.lower()}"
+    return name if _URI.fullmatch(name) else None

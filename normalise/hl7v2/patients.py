@@ -1,0 +1,93 @@
+"""Patients and those around them: PID, PD1, MRG and NK1.
+
+Sources: HL7 v2-to-FHIR, PID[Patient], PD1[Patient], NK1[Patient], NK1[RelatedPerson]; HL7 v2.8.2 chapter 3.6 (merge).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.engine import mapper
+from normalise.hl7v2.escapes import text
+from normalise.hl7v2.header import patient_number
+from normalise.hl7v2.identifiers import identifier
+from normalise.hl7v2.message import Segment
+from normalise.hl7v2.people import name_text
+
+Mode = Literal["update", "ensure"]
+
+_PID: Final = mapper("PID-Patient")
+_PD1: Final = mapper("PD1-Patient")
+_MRG: Final = mapper("MRG-Patient")
+_CONTACT: Final = mapper("NK1-Patient")
+_RELATED: Final = mapper("NK1-RelatedPerson")
+#: NK1-3 of those who are no persons: employer, federal agency, insurance company, state agency.
+_NO_PERSON: Final = frozenset({"EMR", "E", "F", "I", "S"})
+
+
+def learn_assigners(segments: tuple[Segment, ...], building: Building) -> None:
+    """The message's namespaces that it gives universal ids for are known: MSH-4, and the HD of each CX in PID-3."""
+    for segment in segments:
+        if segment.id == "MSH":
+            parts = segment.first(4), segment.first(4, 2)
+            building.learn_assigner(text(parts[0]), text(parts[1]))
+        elif segment.id == "PID":
+            for one in segment.get(3).split("~"):
+                cx = one.split("^", 4)
+                hd = cx[3].split("&") if len(cx) > 3 else []
+                if len(hd) > 1:
+                    building.learn_assigner(text(hd[0]), text(hd[1]))
+
+
+def patient_id(segment: Segment, building: Building) -> str:
+    """Return the id of the patient that a PID or MRG names: the same in every message of the institution."""
+    number = identifier(patient_number(segment), building) or {}
+    return building.id_of("Patient", number.get("system", ""), number["value"])
+
+
+def start_patient(pid: Segment, building: Building, mode: Mode) -> Body:
+    """The Patient of a PID belongs to the message, and what follows is about that patient."""
+    building.at = pid
+    building.patient = patient_id(pid, building)
+    building.encounter = None
+    body: Body = {"resourceType": "Patient", "id": building.patient}
+    _PID.apply(pid, body, building)
+    return building.add(body, mode)
+
+
+def add_details(pd1: Segment, patient: Body, building: Building) -> None:
+    """PD1's part of the Patient stands in it."""
+    _PD1.apply(pd1, patient, building)
+
+
+def merge(mrg: Segment, survivor: Body, building: Building) -> None:
+    """The patient of an MRG is replaced by the survivor; each says so, each under its own id."""
+    building.at = mrg
+    building.patient = patient_id(mrg, building)
+    if building.patient == survivor["id"]:
+        building.note("structure", 1, "A patient is merged into itself; no link is made.")
+        return
+    survivor["active"] = True
+    link = {"other": {"reference": f"Patient/{building.patient}"}, "type": "replaces"}
+    survivor.setdefault("link", []).append(link)
+    body: Body = {"resourceType": "Patient", "id": building.patient, "active": False}
+    body["link"] = [{"other": {"reference": f"Patient/{survivor['id']}"}, "type": "replaced-by"}]
+    building.add(_MRG.apply(mrg, body, building))
+
+
+def add_relative(nk1: Segment, patient: Body, building: Building, mode: Mode) -> None:
+    """The next of kin is a contact of the Patient and, when a person, a RelatedPerson."""
+    contact = _CONTACT.apply(nk1, {}, building)
+    if contact.keys() & {"name", "telecom", "address", "organization"}:  # FHIR invariant pat-1
+        patient.setdefault("contact", []).append(contact)
+    if text(nk1.first(3)) in _NO_PERSON:
+        return
+    body = _RELATED.apply(nk1, {}, building)
+    name = name_text(nk1.get(2).partition("~")[0], building) or ""
+    if not name and not body.get("identifier"):
+        return
+    patient_reference = {"reference": f"Patient/{building.patient}"}
+    key = (body["identifier"][0]["value"],) if body.get("identifier") else (name, text(nk1.first(3)))
+    id_ = building.id_within("RelatedPerson", building.patient, *key)
+    building.add({"resourceType": "RelatedPerson", "id": id_, "patient": patient_reference, **body}, mode)

@@ -1,0 +1,65 @@
+"""Where resources come from: one Provenance a patient a message, naming the segment of each.
+
+Sources: HL7 v2-to-FHIR, MSH[Provenance-Source], MSH[Provenance-Transformation], EVN[Provenance].
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.engine import mapper
+from normalise.hl7v2.escapes import text
+from normalise.hl7v2.header import Reading
+from normalise.hl7v2.references import authority, named_organization
+from normalise.hl7v2.tables import MAPPING
+from schemas.records import Resource
+
+SEGMENT: Final = "urn:xinglin:fhir:StructureDefinition:segment"
+_EVN: Final = mapper("EVN-Provenance")
+_TYPES: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+def add_provenance(reading: Reading, building: Building) -> None:
+    """Each patient of the message has a Provenance: who sent what, when, by which tables, from which segments."""
+    msh = reading.message.segments[0]
+    building.at = msh
+    author = named_organization(msh.get(22), building) if msh.get(22) else authority(msh.get(4).partition("~")[0], building)
+    evn = reading.message.one("EVN")
+    event = _EVN.apply(evn, {}, building) if evn else {}
+    by_patient: dict[str, list[Body]] = {}
+    for resource in building.resources:
+        if resource.patient is not None:
+            by_patient.setdefault(resource.patient, []).append(_target(resource))
+    application = text(msh.first(3))
+    for patient, targets in by_patient.items():
+        building.at, building.patient = msh, patient
+        body = _provenance(reading, building, author, application, targets)
+        body["agent"] += event.get("agent", [])
+        building.add({**{name: value for name, value in event.items() if name != "agent"}, **body})
+
+
+def _target(resource: Resource) -> Body:
+    extension = [{"url": SEGMENT, "valueString": resource.segment}]
+    return {"reference": f"{resource.type}/{resource.id}", "extension": extension}
+
+
+def _provenance(reading: Reading, building: Building, author: Body | None, application: str, targets: list[Body]) -> Body:
+    event = reading.event
+    scope = (building.context.source, application, reading.control_id, event.message, event.code)
+    sender = author or {"identifier": {"value": building.institution}, "display": building.institution}
+    system = f"urn:xinglin:{building.institution}:source:{building.context.source}:message"
+    message = {"identifier": {"system": system, "value": reading.control_id}, "display": application or None}
+    code = {"system": "http://terminology.hl7.org/CodeSystem/v2-0003", "code": event.code}
+    return {
+        "resourceType": "Provenance",
+        "id": building.id_within("Provenance", building.patient, *scope),
+        "target": targets,
+        "recorded": reading.recorded,
+        "activity": {"coding": [code], "text": f"{event.message}^{event.code}"},
+        "agent": [
+            {"type": {"coding": [{"system": _TYPES, "code": "author"}]}, "who": sender},
+            {"type": {"coding": [{"system": _TYPES, "code": "assembler"}]}, "who": {"display": f"xinglin {MAPPING}"}},
+        ],
+        "entity": [{"role": "source", "what": {name: one for name, one in message.items() if one}}],
+    }

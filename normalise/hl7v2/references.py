@@ -1,0 +1,171 @@
+"""People, organisations and places that a message mentions: each becomes a resource of its own and a Reference.
+
+Sources: HL7 v2-to-FHIR, XCN[Practitioner], XON[Organization], HD[Organization], PL[Location], DLD, NDL.
+They belong to the institution, not to the patient, and are only mentioned: mode ``ensure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.concepts import concept, term_coding
+from normalise.hl7v2.escapes import text
+from normalise.hl7v2.identifiers import put_assigner, put_type
+from normalise.hl7v2.people import human_name, name_text
+
+#: The levels of a PL from the widest to the narrowest, and the component (from 0) that names each.
+_LEVELS: Final = (("facility", 3), ("building", 6), ("floor", 7), ("point of care", 0), ("room", 1), ("bed", 2))
+_LEVEL_CODINGS: Final = {name: term_coding("LocationLevel", name) for name, _ in _LEVELS}
+
+
+def remembered(kind: str, make: Callable[[str, Building], Body | None]) -> Callable[[str, Building], Body | None]:
+    """Return ``make``, run once a message for the same field: the doctor of forty results is one Practitioner."""
+
+    def reference(raw: str, building: Building) -> Body | None:
+        key = (kind, raw)
+        try:
+            return building.remembered[key]
+        except KeyError:
+            found = building.remembered[key] = make(raw, building)
+            return found
+
+    return reference
+
+
+def refer(body: Body, display: str = "") -> Body:
+    """Return a Reference to a resource of this message."""
+    found: Body = {"reference": f"{body['resourceType']}/{body['id']}"}
+    if display:
+        found["display"] = display
+    return found
+
+
+def _practitioner(raw: str, building: Building) -> Body | None:
+    parts = [*map(text, raw.split("^")), *[""] * 14]
+    name, line = human_name(raw, building, 1), name_text(raw, building, 1)
+    body: Body = {"resourceType": "Practitioner"}
+    if parts[0]:
+        number: Body = {"value": parts[0]}
+        put_assigner(number, raw.split("^")[8] if raw.count("^") > 7 else "", building)
+        put_type(number, parts[12], building)
+        body["id"] = building.id_of("Practitioner", number.get("system", ""), parts[0])
+        body["identifier"] = [number]
+    elif line:
+        body["id"] = building.id_within("Practitioner", "name", line)
+    else:
+        return None
+    if name:
+        body["name"] = [name]
+    if parts[6]:
+        body["qualification"] = [{"code": {"text": parts[6]}}]
+    return refer(building.add(body, "ensure", own=False), line or "")
+
+
+def _named_organization(raw: str, building: Building) -> Body | None:
+    """An XON: the name, and the identifier of XON.10 or XON.3."""
+    parts = [*map(text, raw.split("^")), *[""] * 10]
+    body: Body = {"resourceType": "Organization"}
+    value = parts[9] or parts[2]
+    if value:
+        number: Body = {"value": value}
+        put_assigner(number, raw.split("^")[5] if raw.count("^") > 4 else "", building)
+        put_type(number, parts[6], building)
+        body["id"] = building.id_of("Organization", number.get("system", ""), value)
+        body["identifier"] = [number]
+    elif parts[0]:
+        body["id"] = building.id_within("Organization", "name", parts[0])
+    else:
+        return None
+    if parts[0]:
+        body["name"] = parts[0]
+    return refer(building.add(body, "ensure", own=False), parts[0])
+
+
+def _authority(raw: str, building: Building) -> Body | None:
+    """An HD (its parts divided by ``^`` or ``&``): a facility by its name and its universal id."""
+    parts = [*map(text, raw.replace("&", "^").split("^")), "", ""]
+    system, name = building.assigner(parts[0], parts[1])
+    if not system:
+        return None
+    body: Body = {"resourceType": "Organization", "id": building.id_of("Organization", "urn:ietf:rfc:3986", system)}
+    body["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": system}]
+    body["name"] = name or parts[1]
+    return refer(building.add(body, "ensure", own=False), body["name"])
+
+
+def _coded_organization(raw: str, building: Building) -> Body | None:
+    """A CWE, CE or IS that names an organisation by a code."""
+    parts = [*map(text, raw.split("^")), "", ""]
+    name = parts[1] or parts[0]
+    if not name:
+        return None
+    body: Body = {"resourceType": "Organization", "name": name}
+    body["id"] = building.id_within("Organization", "code", parts[2], parts[0] or name)
+    if parts[0]:
+        body["identifier"] = [{"value": parts[0]}]
+    return refer(building.add(body, "ensure", own=False), name)
+
+
+def _location(raw: str, building: Building) -> Body | None:
+    """A PL: one Location a level, each part of the one before; the reference is to the narrowest."""
+    parts = [text(part.partition("&")[0]) for part in raw.split("^")] + [""] * 9
+    inner: Body | None = None
+    path: list[str] = []
+    for level, place in _LEVELS:
+        name = parts[place]
+        if not name:
+            continue
+        path += [level, name]
+        body: Body = {"resourceType": "Location", "id": building.id_within("Location", *path), "status": "active"}
+        body |= {"name": name, "mode": "instance", "physicalType": {"coding": [_LEVEL_CODINGS[level].copy()]}}
+        body["identifier"] = [{"value": name}]
+        if inner:
+            body["partOf"] = inner
+        if level == _narrowest(parts) and parts[8]:
+            body["description"] = parts[8]
+        inner = refer(building.add(body, "ensure", own=False))
+    if inner is None and parts[8]:
+        body = {"resourceType": "Location", "id": building.id_within("Location", "description", parts[8])}
+        return refer(building.add(body | {"name": parts[8]}, "ensure", own=False))
+    return inner
+
+
+def _narrowest(parts: list[str]) -> str:
+    return next((level for level, place in reversed(_LEVELS) if parts[place]), "")
+
+
+def _discharge(raw: str, building: Building) -> Body | None:
+    """A DLD: where a patient was discharged to, a kind of place."""
+    kind = concept(raw.partition("^")[0].replace("&", "^"), building)
+    if kind is None:
+        return None
+    name = str(kind.get("text", ""))
+    body: Body = {"resourceType": "Location", "id": building.id_within("Location", "discharged to", name)}
+    return refer(building.add(body | {"name": name, "type": [kind]}, "ensure", own=False), name)
+
+
+def _signatory(raw: str, building: Building) -> Body | None:
+    """An NDL: a person whose name's parts are divided by ``&``; before 2.3 and from some senders an XCN."""
+    first = raw.partition("^")[0]
+    return practitioner(first.replace("&", "^") if "&" in first or "^" not in raw else raw, building)
+
+
+practitioner = remembered("XCN", _practitioner)
+named_organization = remembered("XON", _named_organization)
+authority = remembered("HD", _authority)
+coded_organization = remembered("CWE", _coded_organization)
+location = remembered("PL", _location)
+discharge = remembered("DLD", _discharge)
+signatory = remembered("NDL", _signatory)
+REFERENCES: Final = {
+    "XCN": practitioner,
+    "XON": named_organization,
+    "HD": authority,
+    "CWE.organization": coded_organization,
+    "IS.organization": coded_organization,
+    "PL": location,
+    "DLD": discharge,
+    "NDL": signatory,
+}

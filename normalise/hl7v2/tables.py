@@ -1,0 +1,126 @@
+"""The mapping tables of ``schemas/hl7v2``, read once at import, and the digest that names their version."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal, cast
+
+import schemas
+
+FOLDER: Final = Path(schemas.__file__).parent / "hl7v2"
+
+Kind = Literal["visit", "person", "merge", "result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of ``events.csv``: what a message of this type and event is news about.
+
+    Attributes:
+        message: MSH-9.1.
+        code: MSH-9.2.
+        kind: Which assembly reads it.
+        status: Encounter.status that the event itself says, or ``""``.
+        visit: Whether PV1 is ``required``, ``optional`` or ``ignored``.
+    """
+
+    message: str
+    code: str
+    kind: Kind
+    status: str
+    visit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What a code of an HL7 table is in FHIR."""
+
+    code: str
+    display: str
+    system: str
+
+
+class Vocabulary:
+    """One map from the codes of a source table to FHIR codes; other tables may map to the same codes."""
+
+    __slots__ = ("_by_source", "_main", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._main: str | None = None
+        self._by_source: dict[str, dict[str, Term]] = {}
+
+    def add(self, source: str, code: str, term: Term) -> None:
+        """The code of the source maps to the term; the first source is the one meant when none is named."""
+        if self._main is None:
+            self._main = source
+        self._by_source.setdefault(table_key(source), {})[code] = term
+
+    def find(self, code: str, source: str = "") -> Term | None:
+        """Return the term for a code of the named source table, or None where the map does not know it."""
+        table = self._by_source.get(table_key(source) if source else table_key(self._main or ""))
+        if table is None:
+            return None
+        return table.get(code) or table.get(code.upper())
+
+
+def table_key(name: str) -> str:
+    """Return a table's name as it is compared: no spaces, capitals, no year of edition."""
+    name = name.upper().replace(" ", "")
+    head, dash, tail = name.rpartition("-")
+    return head if dash and head.startswith("GB/T") and tail.isdigit() else name
+
+
+def rows(name: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of one table, cells stripped.
+
+    Raises:
+        ValueError: A row has more or fewer cells than the heading: the table, not a message, is wrong.
+    """
+    with (FOLDER / name).open(encoding="utf-8", newline="") as stream:
+        for number, row in enumerate(csv.DictReader(stream, restval=None), 2):
+            if None in row or None in row.values():
+                raise ValueError(f"schemas/hl7v2/{name} line {number}: wrong number of cells")
+            yield {key: cell.strip() for key, cell in row.items()}
+
+
+def _digest() -> str:
+    whole = hashlib.sha256()
+    for path in sorted(FOLDER.rglob("*.csv")):
+        whole.update(path.relative_to(FOLDER).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"hl7v2-{whole.hexdigest()[:16]}"
+
+
+def _vocabularies() -> dict[str, Vocabulary]:
+    found: dict[str, Vocabulary] = {}
+    for row in rows("vocabularies.csv"):
+        vocabulary = found.setdefault(row["vocabulary"], Vocabulary(row["vocabulary"]))
+        vocabulary.add(row["source"], row["code"], Term(row["target"], row["display"], row["system"]))
+    return found
+
+
+def _events() -> dict[tuple[str, str], Event]:
+    return {
+        (row["message"], row["event"]): Event(
+            row["message"], row["event"], cast(Kind, row["kind"]), row["status"], row["visit"]
+        )
+        for row in rows("events.csv")
+    }
+
+
+MAPPING: Final = _digest()
+VOCABULARIES: Final = MappingProxyType(_vocabularies())
+EVENTS: Final = MappingProxyType(_events())
+CODE_SYSTEMS: Final = MappingProxyType({table_key(row["name"]): row["uri"] for row in rows("code_systems.csv")})
+ASSIGNERS: Final = MappingProxyType({row["name"]: (row["uri"], row["display"]) for row in rows("assigners.csv")})
+VALUE_READERS: Final = MappingProxyType({row["type"]: row["reader"] for row in rows("values.csv")})
+PATIENT_NUMBERS: Final = tuple(row["type"] for row in rows("patient_numbers.csv"))
+SURNAMES: Final = MappingProxyType({row["kind"]: row["names"] for row in rows("surnames.csv")})
+CHARSETS: Final = MappingProxyType(
+    {"".join(filter(str.isalnum, row["name"].upper())): row["codec"] for row in rows("charsets.csv")}
+)

@@ -1,0 +1,223 @@
+"""A visit and what belongs to it: PV1, PV2, DG1, AL1, IAM, PR1, IN1.
+
+Sources: HL7 v2-to-FHIR, PV1[Encounter], PV1[Coverage], PV2[Encounter], DG1[Condition], DG1[Encounter],
+AL1[AllergyIntolerance], IAM[AllergyIntolerance], PR1[Procedure], IN1[Coverage].
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.concepts import term_coding
+from normalise.hl7v2.engine import mapper
+from normalise.hl7v2.escapes import text
+from normalise.hl7v2.identifiers import entity, identifier
+from normalise.hl7v2.message import Segment
+from normalise.hl7v2.patients import Mode
+from normalise.hl7v2.people import name_text
+from normalise.hl7v2.references import refer
+from normalise.hl7v2.tables import VOCABULARIES
+
+_PV1: Final = mapper("PV1-Encounter")
+_PV2: Final = mapper("PV2-Encounter")
+_ACCOUNT: Final = mapper("PID-Encounter")
+_FINANCIAL: Final = mapper("PV1-Coverage")
+_CONDITION: Final = mapper("DG1-Condition")
+_DIAGNOSIS: Final = mapper("DG1-Encounter")
+_ALLERGIES: Final = {id_: mapper(f"{id_}-AllergyIntolerance") for id_ in ("AL1", "IAM")}
+_PROCEDURE: Final = mapper("PR1-Procedure")
+_COVERAGE: Final = mapper("IN1-Coverage")
+_INSURED: Final = mapper("IN1-RelatedPerson")
+_INSURER: Final = mapper("IN1-Organization")
+_ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+_TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
+
+
+def subject(building: Building) -> Body:
+    """Return the Reference to the patient being read about."""
+    return {"reference": f"Patient/{building.patient}"}
+
+
+def start_encounter(pv1: Segment, pid: Segment, status: str, building: Building, mode: Mode) -> Body:
+    """The Encounter of a PV1 belongs to the message, and what follows happened in it.
+
+    Args:
+        pv1: The visit.
+        pid: Its patient: PID-18 is the account.
+        status: What the event says of the visit, or ``""``: then PV1-45 and PV1-2 decide.
+        building: The message.
+        mode: ``update`` when the message is news about the visit.
+    """
+    body: Body = {"resourceType": "Encounter", "id": _encounter_id(pv1, building), "subject": subject(building)}
+    body["status"] = status or ("finished" if text(pv1.first(45)) else _class_status(pv1))
+    _PV1.apply(pv1, body, building)
+    if "class" not in body:
+        building.note("required", 2, "Expected a patient class; written as unknown.")
+        body["class"] = {"system": f"{_TERMINOLOGY}v3-NullFlavor", "code": "UNK", "display": "unknown"}
+    building.encounter = body["id"]
+    building.add(body, mode)
+    _ACCOUNT.apply(pid, body, building)
+    _add_financial_classes(pv1, building, mode)
+    return body
+
+
+def _class_status(pv1: Segment) -> str:
+    term = VOCABULARIES["EncounterStatus"].find(text(pv1.first(2)))
+    return term.code if term else "unknown"
+
+
+def _encounter_id(pv1: Segment, building: Building) -> str:
+    """The visit number names an encounter; without one the admission does; else it stands for this message alone."""
+    building.at = pv1
+    number = identifier(pv1.get(19).partition("~")[0], building)
+    if number:
+        return building.id_of("Encounter", number.get("system", ""), number["value"])
+    admitted = text(pv1.first(44))
+    if admitted:
+        return building.id_within("Encounter", building.patient, "admitted", admitted)
+    building.note("required", 19, "No visit number and no admission time: the encounter stands for this message alone.")
+    return building.id_within("Encounter", building.patient, "message", building.control_id)
+
+
+def add_visit_details(pv2: Segment, encounter: Body, building: Building) -> None:
+    """PV2's part of the Encounter stands in it."""
+    _PV2.apply(pv2, encounter, building)
+
+
+def _add_financial_classes(pv1: Segment, building: Building, mode: Mode) -> None:
+    for one in filter(None, pv1.get(20).split("~")):
+        alone = Segment("PV1", [*[""] * 20, one], pv1.label)
+        body: Body = {"resourceType": "Coverage", "status": "active", "beneficiary": subject(building)}
+        _FINANCIAL.apply(alone, body, building)
+        if "type" in body:
+            name = body["type"]["text"]
+            body["id"] = building.id_within("Coverage", building.patient, "financial class", text(one.partition("^")[0]))
+            building.add(body | {"payor": [{"display": name}]}, mode)
+
+
+def add_diagnosis(dg1: Segment, encounter: Body | None, building: Building, mode: Mode) -> None:
+    """A Condition, and its role in the Encounter."""
+    body: Body = {"resourceType": "Condition", "subject": subject(building)}
+    _CONDITION.apply(dg1, body, building)
+    own = entity(dg1.get(20).partition("~")[0], building)
+    if own:
+        body["id"] = building.id_of("Condition", own.get("system", ""), own["value"])
+    elif "code" in body:
+        visit = building.encounter or building.patient
+        body["id"] = building.id_within("Condition", building.patient, visit, *_code_key(body["code"]))
+    else:
+        building.note("required", 3, "Expected a diagnosis code or description; the segment is left out.")
+        return
+    if text(dg1.first(21)) != "D":  # FHIR invariant con-5: no clinical status for what was entered in error
+        body["clinicalStatus"] = {"coding": [{"system": f"{_TERMINOLOGY}condition-clinical", "code": "active"}]}
+    category = "encounter-diagnosis" if encounter else "problem-list-item"
+    body["category"] = [{"coding": [{"system": f"{_TERMINOLOGY}condition-category", "code": category}]}]
+    if encounter:
+        body["encounter"] = refer(encounter)
+    stored = building.add(body, mode)
+    if encounter is not None:
+        role = {"condition": refer(stored), **_DIAGNOSIS.apply(dg1, {}, building)}
+        if role not in encounter.setdefault("diagnosis", []):
+            encounter["diagnosis"].append(role)
+
+
+def _code_key(code: Body) -> tuple[str, str]:
+    first = code.get("coding", [{}])[0]
+    return str(first.get("system", "")), str(first.get("code") or code.get("text", ""))
+
+
+def add_allergy(segment: Segment, building: Building, mode: Mode) -> None:
+    """An AllergyIntolerance from AL1 or IAM."""
+    body: Body = {"resourceType": "AllergyIntolerance", "patient": subject(building)}
+    _ALLERGIES[segment.id].apply(segment, body, building)
+    if "code" not in body:
+        building.note("required", 3, "Expected what the patient is allergic to; the segment is left out.")
+        return
+    own = body.get("identifier", [{}])[0]
+    key = (own.get("system", ""), own["value"]) if own else _code_key(body["code"])
+    body["id"] = building.id_within("AllergyIntolerance", building.patient, *key)
+    _settle_reaction(body)
+    if segment.id == "IAM" and text(segment.first(6)) == "D":
+        body.pop("clinicalStatus", None)
+        code = {"system": f"{_TERMINOLOGY}allergyintolerance-verification", "code": "entered-in-error"}
+        body["verificationStatus"] = {"coding": [code]}
+    else:
+        body.setdefault("clinicalStatus", {"coding": [term_coding("AllergyClinicalStatus", "C")]})
+    building.add(body, mode)
+
+
+def _settle_reaction(body: Body) -> None:
+    """FHIR has no reaction without a manifestation: a severity alone says how critical the allergy is."""
+    reaction = body.get("reaction", [{}])[0]
+    if reaction and "manifestation" not in reaction:
+        del body["reaction"]
+        term = VOCABULARIES["AllergyCriticality"].find(reaction["severity"])
+        if term:
+            body["criticality"] = term.code
+
+
+def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode: Mode) -> None:
+    """A Procedure; PR1 does not say how far it is, so its status is unknown."""
+    body: Body = {"resourceType": "Procedure", "status": "unknown", "subject": subject(building)}
+    _PROCEDURE.apply(pr1, body, building)
+    own = body.get("identifier", [{}])[0]
+    if own:
+        body["id"] = building.id_of("Procedure", own.get("system", ""), own["value"])
+    elif "code" in body:
+        visit = building.encounter or building.patient
+        when = text(pr1.first(5))
+        body["id"] = building.id_within("Procedure", building.patient, visit, when, *_code_key(body["code"]))
+    else:
+        building.note("required", 3, "Expected a procedure code or description; the segment is left out.")
+        return
+    if encounter:
+        body["encounter"] = refer(encounter)
+    building.add(body, mode)
+
+
+def add_insurance(in1: Segment, building: Building, mode: Mode) -> None:
+    """A Coverage, its insurer, and whoever is insured when that is not the patient."""
+    body: Body = {"resourceType": "Coverage", "status": "active", "beneficiary": subject(building)}
+    _COVERAGE.apply(in1, body, building)
+    plan = tuple(text(in1.first(field)) for field in (2, 3, 4, 8, 36, 49))
+    if not any(plan):
+        building.note("required", 2, "Expected a plan, an insurer or a policy; the segment is left out.")
+        return
+    body["id"] = building.id_within("Coverage", building.patient, *plan)
+    group = text(in1.first(8))
+    if group:
+        kind = {"coding": [{"system": f"{_TERMINOLOGY}coverage-class", "code": "group"}]}
+        body["class"] = [{"type": kind, "value": group, **({"name": name} if (name := text(in1.first(9))) else {})}]
+    insurer = _insurer(in1, building)
+    unsaid = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
+    body["payor"] = [insurer or unsaid]
+    subscriber = _subscriber(in1, building, mode)
+    if subscriber:
+        body["subscriber"] = subscriber
+    building.add(body, mode)
+
+
+def _insurer(in1: Segment, building: Building) -> Body | None:
+    body = _INSURER.apply(in1, {"resourceType": "Organization"}, building)
+    own = body.get("identifier", [{}])[0]
+    name = body.get("name", "")
+    if own:
+        body["id"] = building.id_of("Organization", own.get("system", ""), own["value"])
+    elif name:
+        body["id"] = building.id_within("Organization", "name", name)
+    else:
+        return None
+    return refer(building.add(body, "ensure", own=False), name)
+
+
+def _subscriber(in1: Segment, building: Building, mode: Mode) -> Body | None:
+    relationship = text(in1.first(17))
+    if relationship in ("SEL", "01", "18", "self", "Self", "patient"):
+        return subject(building)
+    name = name_text(in1.get(16).partition("~")[0], building)
+    if not relationship or not name:
+        return None
+    id_ = building.id_within("RelatedPerson", building.patient, name, relationship)
+    body: Body = {"resourceType": "RelatedPerson", "id": id_, "patient": subject(building)}
+    return refer(building.add(_INSURED.apply(in1, body, building), mode), name)
