@@ -66,9 +66,7 @@ class Reader:
     def take(self, tag: int) -> bytes:
         """Return the content of the next element, which must have this tag."""
         if self.peek() != tag:
-            raise MalformedInput(
-                f"DER: expected tag 0x{tag:02x} at byte {self.at}, got 0x{self.peek() & 0xFF:02x}"
-            )
+            raise MalformedInput(f"DER: expected tag 0x{tag:02x} at byte {self.at}, got 0x{self.peek() & 0xFF:02x}")
         start, size = self._length(self.at + 1)
         if start + size > len(self.data):
             raise MalformedInput(f"DER: element at byte {self.at} is longer than what holds it")
@@ -83,9 +81,7 @@ class Reader:
         """Return the next INTEGER, not negative and in its shortest form."""
         content = self.take(INTEGER)
         if not content or content[0] & 0x80 or (len(content) > 1 and content[0] == 0 and content[1] < 0x80):
-            raise MalformedInput(
-                f"DER: the INTEGER before byte {self.at} is negative or not in its shortest form"
-            )
+            raise MalformedInput(f"DER: the INTEGER before byte {self.at} is negative or not in its shortest form")
         return int.from_bytes(content, "big")
 
     def finish(self) -> None:
@@ -146,9 +142,7 @@ def ciphertext_from_der(encoded: bytes) -> bytes:
     c3, c2 = inner.take(OCTET_STRING), inner.take(OCTET_STRING)
     inner.finish()
     if len(c3) != 32 or not c2:
-        raise MalformedInput(
-            f"SM2 ciphertext: expected C3 of 32 bytes and some C2, got {len(c3)} and {len(c2)}"
-        )
+        raise MalformedInput(f"SM2 ciphertext: expected C3 of 32 bytes and some C2, got {len(c3)} and {len(c2)}")
     return b"\x04" + _coordinate("x", x) + _coordinate("y", y) + c3 + c2
 
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-SLOW = (
-    "no compiled library for {} could be loaded; pure Python computes it about 1,000 times slower. Install {}"
-)
+SLOW = "no compiled library for {} could be loaded; pure Python computes it about 1,000 times slower. Install {}"
 
 
 def reference() -> ModuleType:
@@ -56,4 +54,6 @@ pieces: ModuleType = openssl or reference()
 _hash: ModuleType = gmssl or openssl or reference()
 sm3: Callable[[bytes], bytes] = _hash.sm3
 hmac_sm3: Callable[[bytes, bytes], bytes] = _hash.hmac_sm3
+#: SM4-GCM of small texts in one call, where a library is quick at it: setting OpenSSL up costs more than 256 bytes.
+small_gcm: Callable[[bytes, bytes, bytes, bytes], bytes] | None = gmssl.gcm_seal if gmssl else None
 pbkdf2: Callable[[bytes, bytes, int, int], bytes] = pieces.pbkdf2

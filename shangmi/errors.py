@@ -14,11 +14,11 @@ class ShangmiError(Exception):
     """What was passed in cannot be used."""
 
 
-class MalformedInput(ShangmiError):  # noqa: N818  named by what happens next
+class MalformedInput(ShangmiError):
     """A key, nonce, signature, ciphertext or file does not have its standard's shape."""
 
 
-class WrongKeyOrTampered(ShangmiError):  # noqa: N818
+class WrongKeyOrTampered(ShangmiError):
     """Authentication failed: another key or password, or changed bytes. Which of them cannot be told."""
 
 

@@ -18,6 +18,11 @@ def hmac_sm3(key: bytes, data: bytes) -> bytes:
     return bytes(gmssl_pyx.sm3_hmac(key or b"\0", data))
 
 
+def gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """Return ciphertext||tag of SM4-GCM."""
+    return b"".join(gmssl_pyx.sm4_gcm_encrypt(key, nonce, aad, plaintext))
+
+
 def generate() -> tuple[bytes, bytes]:
     """Return a fresh private scalar of 32 bytes and its public point of 64."""
     public, private = gmssl_pyx.sm2_key_generate()

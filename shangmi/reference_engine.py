@@ -168,9 +168,7 @@ def _stream(block: _Block, counter: int, bits: int) -> Iterator[int]:
 
 def ctr(key: bytes, counter: bytes, data: bytes) -> bytes:
     """Return ``data`` under the SM4-CTR key stream."""
-    return bytes(
-        a ^ b for a, b in zip(data, _stream(_Block(key), int.from_bytes(counter, "big"), 128), strict=False)
-    )
+    return bytes(a ^ b for a, b in zip(data, _stream(_Block(key), int.from_bytes(counter, "big"), 128), strict=False))
 
 
 def cbc_encrypt(key: bytes, iv: bytes, data: bytes) -> bytes:

@@ -123,9 +123,7 @@ class PrivateKey:
             )
         plaintext = engine.sm2.decrypt(self._scalar, ciphertext)
         if plaintext is None:
-            raise WrongKeyOrTampered(
-                "SM2: C3 does not fit; another key was meant, or the ciphertext was changed"
-            )
+            raise WrongKeyOrTampered("SM2: C3 does not fit; another key was meant, or the ciphertext was changed")
         return bytes(plaintext)
 
     def to_pem(self, password: bytes) -> bytes:

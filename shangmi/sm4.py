@@ -10,6 +10,7 @@ from shangmi.errors import WrongKeyOrTampered, check_length
 KEY_BYTES: Final = 16
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
+_SMALL: Final = 256
 
 
 def sm4_gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
@@ -20,6 +21,9 @@ def sm4_gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> byte
     Raises:
         MalformedInput: The key is not 16 bytes or the nonce not 12.
     """
+    if len(plaintext) <= _SMALL and engine.small_gcm is not None:
+        _check(key, nonce)
+        return engine.small_gcm(key, nonce, plaintext, aad)
     sealer = GcmSealer(key, nonce, aad)
     return sealer.update(plaintext) + sealer.finalise()
 
@@ -87,9 +91,7 @@ class GcmOpener:
             WrongKeyOrTampered: It is not, or the tag is not 16 bytes.
         """
         if len(tag) != TAG_BYTES or not self._state.check(tag):
-            raise WrongKeyOrTampered(
-                "SM4-GCM: the tag does not fit; another key sealed this, or it was changed"
-            )
+            raise WrongKeyOrTampered("SM4-GCM: the tag does not fit; another key sealed this, or it was changed")
 
 
 def sm4_ctr(key: bytes, nonce: bytes, data: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""The vault: landing zone, SM4 envelopes, keys, blind indexes and the outbox, in one MongoDB database."""

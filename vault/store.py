@@ -1,0 +1,134 @@
+"""One institution's vault: everything it keeps, sealed, in one MongoDB database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pymongo.database import Database
+
+from vault.batches import Batches, Totals
+from vault.blind_index import BlindIndex
+from vault.cursors import Cursors
+from vault.envelope import Context
+from vault.keystore import FileKeystore
+from vault.landing import Landing, LandingKeys
+from vault.layout import Document, Layout
+from vault.outbox import Outbox
+from vault.owners import Owners
+from vault.quarantine import Quarantine
+from vault.records import Records
+from vault.settling import Settler
+
+#: The policy every envelope of this release is sealed under; the chain's parameters give it its meaning.
+DEFAULT_POLICY = "region/default"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure reached.
+
+    Attributes:
+        existed: Whether the patient had a key.
+        records: Sealed versions that nobody can read any more.
+        landed: Raw records that nobody can read any more.
+    """
+
+    existed: bool
+    records: int
+    landed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Numbers of one vault for people.
+
+    Attributes:
+        sources: Totals by source.
+        resources: Newest versions by FHIR type.
+        versions: Versions of all resources, sealed since the beginning.
+        quarantined: Records set aside, by reason code.
+        submissions: Entries by state of their submission (``assigned``, ``sent``, ``final``, ``lapsed``).
+        waiting: Entries that wait for a submission.
+    """
+
+    sources: Mapping[str, Totals]
+    resources: Mapping[str, int]
+    versions: int
+    quarantined: Mapping[str, int]
+    submissions: Mapping[str, int]
+    waiting: int
+
+    @property
+    def received(self) -> int:
+        """Records received, repeats included."""
+        return sum(one.received for one in self.sources.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Receptions beyond a record's first."""
+        return sum(one.duplicate for one in self.sources.values())
+
+
+class Vault:
+    """Opens an institution's database; indexes stand once it is made.
+
+    Attributes:
+        landing: Where records land first.
+        batches: Landed records on their way through.
+        quarantine: What was set aside.
+        cursors: How far sources were read.
+        records: What was sealed.
+        outbox: What the ledger is to be told.
+
+    Raises:
+        WrongVault: The database was made with another keystore, institution or chain. Nothing is written.
+    """
+
+    def __init__(
+        self,
+        database: Database[Document],
+        keystore: FileKeystore,
+        institution: str,
+        chain_id: bytes,
+        policy_id: str = DEFAULT_POLICY,
+    ) -> None:
+        layout = Layout(database)
+        layout.prepare(keystore, institution, chain_id)
+        context = Context(chain_id, institution, policy_id)
+        keys, index = LandingKeys(keystore), BlindIndex(keystore)
+        self._layout, self._index, self._owners = layout, index, Owners(layout, keystore)
+        self.landing = Landing(layout, keys)
+        settler = Settler(layout, index, self._owners, keys, self.landing, context)
+        self.batches = Batches(layout, self.landing, self._owners, settler)
+        self.quarantine = Quarantine(layout, self.landing, keys)
+        self.cursors = Cursors(layout, keys)
+        self.outbox = Outbox(layout, institution)
+        self.records = Records(layout, index, self._owners, context)
+
+    def erase(self, patient: str) -> Erasure:
+        """The patient's key is gone: nobody reads the sealed records and raw messages again.
+
+        Envelopes, digests and versions stay, so the chain still verifies. Call it again after a crash. Not reached:
+        records that are in quarantine or not settled yet (whose patient is not known), backups of the database's
+        files, and keys already delivered to others.
+        """
+        owner = self._index.owner(patient)
+        existed = self._owners.erase(owner)
+        gone = {"$set": {"erased": True}, "$unset": {"key": "", "mac": "", "tokens": ""}}
+        records = self._layout["records"].update_many({"owner": owner, "erased": {"$ne": True}}, gone)
+        landed = self._layout["landing"].update_many(
+            {"owners": owner, "key": {"$exists": True}}, {"$unset": {"key": "", "body": ""}}
+        )
+        return Erasure(existed, records.modified_count, landed.modified_count)
+
+    def summary(self) -> Summary:
+        """Return the vault's numbers."""
+        return Summary(
+            self.batches.totals(),
+            self.records.counts(),
+            self._layout["records"].estimated_document_count(),
+            self.quarantine.counts(),
+            self.outbox.counts(),
+            self.outbox.waiting(),
+        )
