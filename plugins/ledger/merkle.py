@@ -9,6 +9,7 @@ The verifiers take index, size and root from their caller; a proof is nothing bu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from shangmi import sm3
 
@@ -57,6 +58,33 @@ class Levels:
     def inclusion(self, index: int) -> list[bytes]:
         """Return the inclusion proof of a leaf."""
         return inclusion_path(index, len(self), self.node, self._hash)
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """A growing tree by its size and the roots of its largest complete subtrees, from left to right."""
+
+    size: int = 0
+    peaks: tuple[bytes, ...] = ()
+
+    def root(self, hash_: HashFunction = sm3) -> bytes:
+        """Return MTH over all leaves so far."""
+        if not self.peaks:
+            return hash_(b"")
+        *rest, root = self.peaks
+        for peak in reversed(rest):
+            root = node_hash(peak, root, hash_)
+        return root
+
+    def append(self, leaf: bytes, hash_: HashFunction = sm3) -> tuple[Frontier, list[tuple[int, int, bytes]]]:
+        """Return the tree with one leaf more, and the complete subtrees that are new: level, index, hash."""
+        here, peaks, index = leaf_hash(leaf, hash_), list(self.peaks), self.size
+        made = [(0, index, here)]
+        while index & 1:
+            here = node_hash(peaks.pop(), here, hash_)
+            index >>= 1
+            made.append((len(made), index, here))
+        return Frontier(self.size + 1, (*peaks, here)), made
 
 
 def tree_root(leaves: Iterable[bytes], hash_: HashFunction = sm3) -> bytes:

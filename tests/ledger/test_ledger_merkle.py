@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ledger.merkle import (
     Levels,
     consistency_path,
@@ -23,7 +24,6 @@ from ledger.merkle import (
     verify_subtree_consistency,
 )
 from shangmi import sm3
-
 
 #: Vectors out of scope: they want an *empty* subtree to be consistent with any tree. Here an empty range proves nothing
 #: (``ledger.md`` section 2), so all four are refused.
@@ -61,9 +61,7 @@ def unb64(value: str | None) -> bytes:
 
 def vectors(corpora: Path, stratum: str) -> list[tuple[str, dict[str, Any]]]:
     folder = corpora / "merkle" / stratum
-    return [
-        (str(one.relative_to(folder)), json.loads(one.read_text())) for one in sorted(folder.rglob("*.json"))
-    ]
+    return [(str(one.relative_to(folder)), json.loads(one.read_text())) for one in sorted(folder.rglob("*.json"))]
 
 
 def disagreements(cases: list[tuple[str, dict[str, Any]]], verdict: Callable[[dict[str, Any]], bool]) -> list[str]:
@@ -92,9 +90,7 @@ def test_every_consistency_vector_gets_its_verdict(corpora: Path) -> None:
     assert len(cases) == 66
     wrong = disagreements(
         cases,
-        lambda c: verify_consistency(
-            c["size1"], c["size2"], path_of(c), unb64(c["root1"]), unb64(c["root2"]), sha256
-        ),
+        lambda c: verify_consistency(c["size1"], c["size2"], path_of(c), unb64(c["root1"]), unb64(c["root2"]), sha256),
     )
     assert wrong == []
 
@@ -142,9 +138,7 @@ def test_every_sm3_tree_has_its_roots_and_proofs(corpora: Path) -> None:
         assert tree.root() == unb64(case["root"])
         for one in case["inclusion"]:
             assert tree.inclusion(one["leafIdx"]) == path_of(one)
-            assert verify_inclusion(
-                unb64(one["leafHash"]), one["leafIdx"], one["treeSize"], path_of(one), tree.root()
-            )
+            assert verify_inclusion(unb64(one["leafHash"]), one["leafIdx"], one["treeSize"], path_of(one), tree.root())
         for one in case["consistency"]:
             assert consistency_path(one["size1"], one["size2"], tree.node) == path_of(one)
             assert verify_consistency(

@@ -1,0 +1,225 @@
+"""Genesis: the bytes every member begins from, the chain's id, and the trust anchor made of them (sections 1, 12)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from ledger.encoding import SHORT_ID, ZERO_DIGEST, Reader, listed, u8, u32, u64, var
+from ledger.header import VERSION, Header
+from ledger.merkle import tree_root
+from ledger.smt import MemoryNodes, SparseTree, state_key, value_hash
+from ledger.state import INSTITUTION, InstitutionState
+from ledger.validators import MAX_MEMBERS, Member, ValidatorSet, institution_id, key_id
+from shangmi import PublicKey, sm3
+
+if TYPE_CHECKING:
+    from schemas.region import Region
+
+ALGORITHM_SM3 = 1
+SM2_ID = b"1234567812345678"  # GM/T 0009; named here so that no message can name another
+MAX_GENESIS = 1 << 20
+_DOMAIN = b"XL/GENESIS/1\0"
+
+#: The rule a batch is published under until governance writes others: members, but no auditor, upload their own.
+DEFAULT_POLICY: Final = sm3(b"XL/POLICY/1\0members upload their own records")[:SHORT_ID]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainParameters:
+    """Rules fixed by genesis.
+
+    Attributes:
+        epoch_blocks: Blocks in an epoch.
+        batch_entries: Entries in one batch, and in one block, at most.
+        clock_drift_ms: How far a new block's time may be from a validator's clock, milliseconds.
+        expiry_blocks: Blocks after which an unconfirmed batch lapses.
+        sample_envelopes: Envelopes each validator reads back of every block.
+        round_seconds: How long round 0 waits for its votes, seconds.
+        policies: Ids of the policies a batch may be published under.
+    """
+
+    epoch_blocks: int
+    batch_entries: int
+    clock_drift_ms: int
+    expiry_blocks: int
+    sample_envelopes: int
+    round_seconds: int
+    policies: tuple[bytes, ...] = (DEFAULT_POLICY,)
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        numbers = (
+            self.epoch_blocks, self.batch_entries, self.clock_drift_ms,
+            self.expiry_blocks, self.sample_envelopes, self.round_seconds,
+        )  # fmt: skip
+        return b"XL/PARAMS/1\0" + u8(ALGORITHM_SM3) + var(SM2_ID) + b"".join(map(u32, numbers)) + listed(self.policies)
+
+    @classmethod
+    def decode(cls, data: bytes) -> ChainParameters:
+        """Read what ``encode`` wrote, or raise Malformed."""
+        reader = Reader(data, "parameters")
+        reader.constant(b"XL/PARAMS/1\0" + u8(ALGORITHM_SM3) + var(SM2_ID))
+        epoch, entries, drift, expiry, sample, seconds = (reader.u32() for _ in range(6))
+        policies = reader.listed(1_000, SHORT_ID)
+        reader.end()
+        found = cls(epoch, entries, drift, expiry, sample, seconds, policies)
+        if not all((epoch, entries, drift, expiry, sample, seconds)):
+            raise reader.wrong("a parameter is 0")
+        if any(len(one) != SHORT_ID for one in policies):
+            raise reader.wrong("a policy id is not 16 bytes")
+        return found
+
+    @property
+    def hash(self) -> bytes:
+        """Digest that every header carries."""
+        return sm3(self.encode())
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """What a chain begins from.
+
+    Attributes:
+        name: The region's name.
+        founded_ms: Time of block 0, milliseconds since 1970 UTC.
+        parameters: The chain's rules.
+        names: Id and title of each institution by its 16-byte id.
+        validators: The first validator set.
+    """
+
+    name: str
+    founded_ms: int
+    parameters: ChainParameters
+    names: Mapping[bytes, tuple[str, str]]
+    validators: ValidatorSet
+
+    @classmethod
+    def from_region(cls, region: Region, keys: Mapping[str, PublicKey] | None = None) -> Genesis:
+        """Return the genesis of a region.
+
+        Args:
+            region: Its checked YAML file.
+            keys: Public key by institution, for those whose key the file does not give.
+
+        Raises:
+            KeyError: An institution has no public key in either place.
+            Malformed: Two institutions share a key.
+        """
+        keys = keys or {}
+        rules = region.parameters
+        members = [
+            Member(
+                institution_id(one.id), one.class_, one.role, one.weight,
+                bytes.fromhex(one.public_key) if one.public_key else keys[one.id].bytes,
+            )
+            for one in region.institutions
+        ]  # fmt: skip
+        return cls(
+            region.name,
+            int(region.founded.timestamp() * 1000),
+            ChainParameters(
+                rules.epoch_blocks, rules.batch_entries, rules.clock_drift_ms,
+                rules.expiry_blocks, rules.sample_envelopes, rules.round_seconds,
+            ),
+            {institution_id(one.id): (one.id, one.name) for one in region.institutions},
+            ValidatorSet(members),
+        )  # fmt: skip
+
+    def encode(self) -> bytes:
+        """Return the canonical genesis bytes."""
+        names = [b"".join(var(part.encode()) for part in self.names[one.id]) for one in self.validators.members]
+        return (
+            _DOMAIN
+            + var(self.name.encode())
+            + u64(self.founded_ms)
+            + var(self.parameters.encode())
+            + listed(names)
+            + var(self.validators.encode())
+        )
+
+    @classmethod
+    def load(cls, data: bytes) -> Genesis:
+        """Read genesis bytes.
+
+        Raises:
+            Malformed: They are not canonical, or names and validators do not belong together.
+        """
+        reader = Reader(data, "genesis")
+        reader.constant(_DOMAIN)
+        name = reader.text(1_000)
+        founded = reader.u64()
+        parameters = ChainParameters.decode(reader.var(MAX_GENESIS))
+        pairs = [_name_pair(one) for one in reader.listed(MAX_MEMBERS, 2_000)]
+        validators = ValidatorSet.decode(reader.var(MAX_GENESIS))
+        reader.end()
+        names = {institution_id(id_): (id_, title) for id_, title in pairs}
+        if [institution_id(id_) for id_, _ in pairs] != [one.id for one in validators.members]:
+            raise reader.wrong("names and validators differ")
+        return cls(name, founded, parameters, names, validators)
+
+    @cached_property
+    def chain_id(self) -> bytes:
+        """SM3 of the genesis bytes behind a domain."""
+        return sm3(b"XL/CHAIN/1\0" + self.encode())
+
+    def state(self) -> dict[bytes, bytes]:
+        """Return the values that stand in the state before block 1, by key."""
+        return {
+            state_key(INSTITUTION, one.id): InstitutionState(0, key_id(one.public_key)).encode()
+            for one in self.validators.members
+        }
+
+    @cached_property
+    def header(self) -> Header:
+        """Header of block 0, final by definition."""
+        hashes: dict[bytes, bytes | None] = {key: value_hash(value) for key, value in self.state().items()}
+        nothing = tree_root([])
+        return Header(
+            version=VERSION,
+            chain_id=self.chain_id,
+            height=0,
+            epoch=0,
+            prev_block_id=ZERO_DIGEST,
+            prev_commit_digest=ZERO_DIGEST,
+            tx_root=nothing,
+            tx_count=0,
+            history_root=nothing,
+            state_root=SparseTree(MemoryNodes()).update(hashes).root,
+            receipts_root=nothing,
+            evidence_root=nothing,
+            validators_hash=self.validators.hash,
+            next_validators_hash=self.validators.hash,
+            params_hash=self.parameters.hash,
+            timestamp_ms=self.founded_ms,
+            builder_id=bytes(SHORT_ID),
+            build_round=0,
+        )
+
+    def epoch(self, height: int) -> int:
+        """Return the epoch of a height; genesis and the first ``epoch_blocks`` blocks are epoch 0."""
+        return max(height - 1, 0) // self.parameters.epoch_blocks
+
+    def institution(self, id_: bytes) -> str:
+        """Return an institution's id in the region's file, or its hex where genesis does not know it."""
+        return self.names.get(id_, (id_.hex(), ""))[0]
+
+    def anchor(self, max_age_seconds: int | None = None) -> bytes:
+        """Return the trust anchor file that offline verifiers are given by hand (``docs/formats/proof.md``)."""
+        document = {
+            "format": "xinglin-anchor/v1",
+            "chain_id": self.chain_id.hex(),
+            "genesis": self.encode().hex(),
+            "max_age_seconds": max_age_seconds,
+        }
+        return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def _name_pair(data: bytes) -> tuple[str, str]:
+    reader = Reader(data, "genesis name")
+    pair = reader.text(100), reader.text(1_000)
+    reader.end()
+    return pair

@@ -1,0 +1,70 @@
+"""Proof files made from a replica (section 12); ``ledger.proof`` verifies them without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ledger.batch import SubmitBatch
+from ledger.block import Block
+from ledger.leaves import Leaves
+from ledger.merkle import Levels, inclusion_path
+from ledger.proof import FORMAT
+from ledger.replica import Place, Replica, ReplicaView
+from ledger.state import tombstone_key
+from ledger.validators import institution_id
+
+
+def prove(replica: Replica, rid: bytes, version: int, institution: str | None = None) -> dict[str, Any]:
+    """Return the proof file of a record as plain JSON values.
+
+    Raises:
+        KeyError: No final block of this replica holds it.
+    """
+    view = replica.view
+    submitter, place = _find(replica, view, rid, version, institution)
+    encoded, _ = replica.block(place.height)
+    block = Block.decode(encoded)
+    leaves = Leaves.decode(replica.body(place.height, place.tx))
+    transactions = Levels(block.transactions)
+    tx = SubmitBatch.decode(block.transactions[place.tx])
+    key = tombstone_key(submitter, rid, version)
+    return {
+        "format": FORMAT,
+        "chain_id": replica.genesis.chain_id.hex(),
+        "record": {"leaf": leaves.records[place.leaf].hex()},
+        "batch": _path(place.leaf, tx.count, leaves.levels.inclusion(place.leaf)),
+        "tx": {
+            "bytes": block.transactions[place.tx].hex(),
+            **_path(place.tx, len(block.transactions), transactions.inclusion(place.tx)),
+        },
+        "block": {"header": block.header.encode().hex()},
+        "history": _history(replica, view, place.height),
+        "head": {"header": view.head.encode().hex(), "commit_qc": view.commit_qc.hex()},
+        "epochs": [],
+        "status": {"key": key.hex(), "proof": view.tree.prove(key).encode().hex()},
+    }
+
+
+def _find(
+    replica: Replica, view: ReplicaView, rid: bytes, version: int, institution: str | None
+) -> tuple[bytes, Place]:
+    key = rid + version.to_bytes(4, "big")
+    members = [one.id for one in replica.genesis.validators.members]
+    for submitter in [institution_id(institution)] if institution else members:
+        found = replica.places(submitter, [key], view.head.height).get(key)
+        if found:
+            return submitter, found
+    raise KeyError(f"no final block up to height {view.head.height} holds version {version} of this record")
+
+
+def _path(index: int, size: int, path: list[bytes]) -> dict[str, Any]:
+    return {"index": index, "size": size, "path": [one.hex() for one in path]}
+
+
+def _history(replica: Replica, view: ReplicaView, height: int) -> dict[str, Any] | None:
+    """Return the path of an older block to the head's history root; None for the head itself."""
+    size = view.head.height
+    if height == size:
+        return None
+    path = inclusion_path(height, size, replica.history_node)
+    return _path(height, size, path)

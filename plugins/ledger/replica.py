@@ -1,0 +1,320 @@
+"""One institution's own copy of the chain in its own MongoDB database (sections 2 and 13).
+
+Applying a block first writes what may be written twice (leaves, and the index of records, both marked with the
+height), then moves the head in one transaction together with block, state and history. What a crash leaves of a
+height above the head does not exist for any reader, and the same block's second coming completes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pymongo import DeleteMany, ReplaceOne, WriteConcern
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection as MongoCollection
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+from pymongo.read_concern import ReadConcern
+
+from ledger.block import Block
+from ledger.encoding import Reader, listed, var
+from ledger.errors import Diverged, Halted
+from ledger.execution import Execution
+from ledger.genesis import Genesis
+from ledger.header import Header, history_leaf
+from ledger.merkle import Frontier
+from ledger.proposal import MAX_BLOCK, MAX_BODY
+from ledger.smt import SparseTree, value_hash
+
+Document = dict[str, Any]
+CHUNK = 4 << 20
+_LOOKUP = 20_000
+_DUPLICATE_KEY = 11_000
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlock:
+    """A block that a quorum committed to, with its certificate and its leaves.
+
+    Attributes:
+        block: The block's bytes.
+        commit_qc: A CommitQC on it.
+        bodies: Leaves of each batch.
+    """
+
+    block: bytes
+    commit_qc: bytes
+    bodies: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return b"XL/FINAL/1\0" + var(self.block) + var(self.commit_qc) + listed(self.bodies)
+
+    @classmethod
+    def decode(cls, data: bytes) -> FinalBlock:
+        """Read what ``encode`` wrote, or raise Malformed; nothing in it is verified yet."""
+        reader = Reader(data, "final block")
+        reader.constant(b"XL/FINAL/1\0")
+        found = cls(reader.var(MAX_BLOCK), reader.var(MAX_BLOCK), reader.listed(1_024, MAX_BODY))
+        reader.end()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: height, transaction in the block, leaf in the batch."""
+
+    height: int
+    tx: int
+    leaf: int
+
+
+class Replica:
+    """A chain in a MongoDB database that belongs to one institution alone.
+
+    Args:
+        database: Its database; a replica set, since the head moves in a transaction.
+        genesis: The chain it holds or will hold.
+
+    Raises:
+        Halted: The database holds another chain.
+    """
+
+    def __init__(self, database: Database[Document], genesis: Genesis) -> None:
+        self.genesis = genesis
+        self._database = database.with_options(
+            write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
+        )
+        self._meta = self._database["meta"]
+        self._blocks = self._database["blocks"]
+        self._bodies = self._database["bodies"]
+        self._nodes = self._database["state_nodes"]
+        self._values = self._database["state_values"]
+        self._history = self._database["history"]
+        self._conflicts = self._database["conflicts"]
+        head = self._meta.find_one({"_id": "head"})
+        if head is None:
+            self._begin()
+        elif head["chain_id"] != genesis.chain_id:
+            raise Halted(f"database {database.name} holds another chain; name the genesis it was made with")
+
+    def _begin(self) -> None:
+        """Write genesis as height 0; again after a crash gives the same."""
+        # A collection cannot be made inside a transaction that others may run at once: make them all now.
+        existing = set(self._database.list_collection_names())
+        for one in (self._blocks, self._bodies, self._nodes, self._values, self._history, self._conflicts):
+            if one.name not in existing:
+                self._database.create_collection(one.name)
+        values = self.genesis.state()
+        header = self.genesis.header
+        tree = SparseTree(self, bytes(32)).update({key: value_hash(value) for key, value in values.items()})
+        frontier, made = Frontier().append(history_leaf(header.block_id))
+        _upsert(self._nodes, {one: {"d": data} for one, data in tree.added.items()})
+        _upsert(self._values, {key: {"d": value} for key, value in values.items()})
+        _upsert(self._history, {_history_id(level, index): {"d": one} for level, index, one in made})
+        _upsert(self._meta, {"head": _head(header, b"", frontier)})
+
+    @property
+    def view(self) -> ReplicaView:
+        """The chain as it stands now; later blocks do not change what was returned."""
+        head = self._meta.find_one({"_id": "head"})
+        if head is None:
+            raise Halted(f"database {self._database.name} was emptied under a running node")
+        return ReplicaView(self, head)
+
+    def apply(self, execution: Execution, final: FinalBlock, header: Header) -> None:
+        """Make an executed block the head, whole or not at all.
+
+        The caller has verified block and certificate; ``execution`` stands on this replica's head.
+
+        Raises:
+            Diverged: The head is no longer the one the block stands on.
+        """
+        view = execution.view
+        if not isinstance(view, ReplicaView):
+            raise RuntimeError("the block was executed on another kind of chain")
+        height = header.height
+        for index, batch in enumerate(execution.batches):
+            self._write_body(height, index, batch.body)
+            self._index(batch.tx.submitter, batch.leaves.keys, height, index)
+        frontier, made = view.frontier.append(history_leaf(header.block_id))
+        document = {
+            "_id": height, "id": header.block_id, "block": final.block, "qc": final.commit_qc,
+            "entries": execution.count,
+        }  # fmt: skip
+        with self._transaction() as session:
+            moved = self._meta.replace_one(
+                {"_id": "head", "height": height - 1, "block_id": header.prev_block_id},
+                _head(header, final.commit_qc, frontier),
+                session=session,
+            )
+            if not moved.matched_count:
+                raise Diverged("the replica moved while a block was applied; its head is not what was built on")
+            self._blocks.insert_one(document, session=session)
+            change = execution.change
+            _upsert(self._values, {key: {"d": one} for key, one in execution.state_values().items()}, session)
+            _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()}, session, change.removed)
+            _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made}, session)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[ClientSession]:
+        with (
+            self._database.client.start_session() as session,
+            session.start_transaction(write_concern=WriteConcern("majority", j=True)),
+        ):
+            yield session
+
+    def _write_body(self, height: int, index: int, body: bytes) -> None:
+        chunks = range(0, len(body), CHUNK)
+        _upsert(self._bodies, {f"{height}.{index}.{at // CHUNK}": {"d": body[at : at + CHUNK]} for at in chunks})
+
+    def _entries(self, submitter: bytes) -> MongoCollection[Document]:
+        """Return the index of an institution's records: ``rid || version`` to height, transaction, leaf."""
+        return self._database[f"entries_{submitter.hex()}"]
+
+    def _index(self, submitter: bytes, keys: Sequence[bytes], height: int, tx: int) -> None:
+        documents = [{"_id": key, "h": height, "t": tx, "l": leaf} for leaf, key in enumerate(keys)]
+        entries = self._entries(submitter)
+        try:
+            entries.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            failed = error.details["writeErrors"]
+            if any(one["code"] != _DUPLICATE_KEY for one in failed):
+                raise
+            # Left by a crash above the head, so it may only be what this block says; certainty is cheap.
+            entries.bulk_write([ReplaceOne({"_id": one["op"]["_id"]}, one["op"], upsert=True) for one in failed])
+
+    def nodes(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored ones of these state nodes."""
+        return _fetch(self._nodes, hashes)
+
+    def values(self, keys: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored ones of these state values."""
+        return _fetch(self._values, keys)
+
+    def history_node(self, level: int, index: int) -> bytes:
+        """Return one complete subtree of the history tree."""
+        found = self._history.find_one({"_id": _history_id(level, index)})
+        if found is None:
+            raise Diverged("a node of the history tree is missing; restore this replica by syncing a new one")
+        return bytes(found["d"])
+
+    def known(self, submitter: bytes, keys: Sequence[bytes], height: int) -> int:
+        """Return how many of these records the institution published up to a height."""
+        entries, count = self._entries(submitter), 0
+        for at in range(0, len(keys), _LOOKUP):
+            found = entries.find({"_id": {"$in": keys[at : at + _LOOKUP]}, "h": {"$lte": height}}, {"_id": 1})
+            count += sum(1 for _ in found)
+        return count
+
+    def places(self, submitter: bytes, keys: Sequence[bytes], height: int) -> dict[bytes, Place]:
+        """Return where each of these records stands, up to a height."""
+        entries, found = self._entries(submitter), {}
+        for at in range(0, len(keys), _LOOKUP):
+            for one in entries.find({"_id": {"$in": keys[at : at + _LOOKUP]}, "h": {"$lte": height}}):
+                found[bytes(one["_id"])] = Place(one["h"], one["t"], one["l"])
+        return found
+
+    def final(self, height: int) -> FinalBlock | None:
+        """Return the final block of a height with its leaves, or None above the head and at genesis."""
+        found = self._blocks.find_one({"_id": height})
+        if found is None or height > self.view.head.height:
+            return None
+        count = self.header(height).tx_count
+        return FinalBlock(found["block"], found["qc"], tuple(self.body(height, tx) for tx in range(count)))
+
+    def body(self, height: int, tx: int) -> bytes:
+        """Return the leaves of one batch; empty where they are missing."""
+        chunks: list[bytes] = []
+        while (found := self._bodies.find_one({"_id": f"{height}.{tx}.{len(chunks)}"})) is not None:
+            chunks.append(bytes(found["d"]))
+        return b"".join(chunks)
+
+    def block(self, height: int) -> tuple[bytes, bytes]:
+        """Return a block's bytes and its CommitQC.
+
+        Raises:
+            KeyError: The replica has no such block.
+        """
+        found = self._blocks.find_one({"_id": height})
+        if found is None:
+            raise KeyError(height)
+        return bytes(found["block"]), bytes(found["qc"])
+
+    def header(self, height: int) -> Header:
+        """Return the header of a height the replica has; KeyError otherwise."""
+        return self.genesis.header if height == 0 else Block.decode(self.block(height)[0]).header
+
+    def keep_conflict(self, final: FinalBlock, reason: str) -> None:
+        """Keep a certified block that contradicts this replica, beside what the replica has; the node stops."""
+        block_id = Block.decode(final.block).header.block_id
+        document = {"block": final.block, "qc": final.commit_qc, "reason": reason}
+        _upsert(self._conflicts, {block_id: document})
+
+    def conflict(self) -> str | None:
+        """Return why this replica is halted, or None."""
+        found = self._conflicts.find_one()
+        return None if found is None else str(found["reason"])
+
+
+class ReplicaView:
+    """A replica at one height: what ``ledger.execution.ChainView`` asks for."""
+
+    def __init__(self, replica: Replica, document: Document) -> None:
+        self._replica = replica
+        self.head = Header.decode(bytes(document["header"]))
+        self.commit_qc = bytes(document["qc"])
+        self.frontier = Frontier(self.head.height + 1, tuple(map(bytes, document["peaks"])))
+
+    @property
+    def history_root(self) -> bytes:
+        """Merkle root over the ids of all blocks up to and including the head."""
+        return self.frontier.root()
+
+    @cached_property
+    def tree(self) -> SparseTree:
+        """The state after the head."""
+        return SparseTree(self._replica, self.head.state_root)
+
+    def values(self, keys: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored value of each key that has one."""
+        return self._replica.values(keys)
+
+    def known(self, submitter: bytes, keys: Sequence[bytes]) -> int:
+        """Return how many of these an institution has published before."""
+        return self._replica.known(submitter, keys, self.head.height)
+
+
+def _head(header: Header, qc: bytes, frontier: Frontier) -> Document:
+    return {
+        "chain_id": header.chain_id, "height": header.height, "block_id": header.block_id,
+        "header": header.encode(), "qc": qc, "peaks": list(frontier.peaks),
+    }  # fmt: skip
+
+
+def _history_id(level: int, index: int) -> int:
+    return level << 56 | index
+
+
+def _fetch(collection: MongoCollection[Document], keys: Collection[bytes]) -> dict[bytes, bytes]:
+    return {bytes(one["_id"]): bytes(one["d"]) for one in collection.find({"_id": {"$in": list(keys)}})}
+
+
+def _upsert(
+    collection: MongoCollection[Document],
+    documents: Mapping[Any, Document],
+    session: ClientSession | None = None,
+    gone: Collection[bytes] = (),
+) -> None:
+    """Write documents under their ids, whatever stood there, and remove others."""
+    writes: list[ReplaceOne[Document] | DeleteMany] = [
+        ReplaceOne({"_id": key}, {"_id": key, **document}, upsert=True) for key, document in documents.items()
+    ]
+    if gone:
+        writes.append(DeleteMany({"_id": {"$in": list(gone)}}))
+    if writes:
+        collection.bulk_write(writes, ordered=False, session=session)
