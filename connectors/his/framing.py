@@ -88,13 +88,13 @@ def split_messages(
         yield from _Splitter(limit, digest, _BOM).split(_recoded(_chunks(stream, first)))
         return
     mark = _BOM if first.startswith(_BOM) else b""
-    yield from _Splitter(limit, digest, mark).split(_chunks(stream, first))
+    yield from _Splitter(limit, digest, mark, len(mark)).split(_chunks(stream, first[len(mark) :]))
 
 
 def _chunks(stream: BinaryIO, first: bytes) -> Iterator[bytes]:
-    while first:
-        yield first
-        first = stream.read(CHUNK_BYTES)
+    yield first
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
 
 
 def _recoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -118,13 +118,13 @@ class _Skipped:
 class _Splitter:
     """Cuts a stream into blocks, each from one header to the next; only the first may have none."""
 
-    def __init__(self, limit: int, digest: DigestFactory, mark: bytes) -> None:
+    def __init__(self, limit: int, digest: DigestFactory, mark: bytes, start: int = 0) -> None:
         self._limit = limit
         self._start_digest = digest
         self._mark = mark
         self._counts = BatchCounts()
         self._number = 0
-        self._offset = 0  # of the open block
+        self._offset = start  # of the open block
         self._in_mllp = False  # the open block stands behind MLLP's start byte
         self._empty = True
 
@@ -159,7 +159,8 @@ class _Splitter:
 
     def _skip(self, data: bytes, skipped: _Skipped | None) -> _Skipped:
         if skipped is None:
-            skipped = _Skipped(data[:HEAD_BYTES], self._start_digest(), 0)
+            skipped = _Skipped(b"", self._start_digest(), 0)
+        skipped.head += data[: HEAD_BYTES - len(skipped.head)]
         skipped.digest.update(data)
         skipped.size += len(data)
         return skipped
@@ -175,7 +176,7 @@ class _Splitter:
             self._number += 1
             self._counts.message()
         if skipped is not None:
-            yield self._too_large(kind, self._skip(block, skipped), offset)
+            yield self._too_large(kind, self._skip(block.removesuffix(_BOM).rstrip(_AROUND), skipped), offset)
         elif kind == b"MSH":
             yield from self._message(block, offset, in_mllp, last)
         elif kind:
