@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from schemas.home import Home
 from schemas.source import Source, load_sources
 
-STOPS = ["dags.steps.errors.Stop", "schemas.errors.ConfigurationError"]
+STOPS = ["dags.steps.errors.Stop", "vault.errors.Stop", "connectors.errors.Stop", "schemas.errors.ConfigurationError"]
 
 
 def build(source: Source) -> DAG:
@@ -40,7 +40,7 @@ def build(source: Source) -> DAG:
     ) as dag:
         sealed = Asset(f"xinglin://sealed/{source.institution}")
         batches = plan(source.id)
-        done = reconcile(source.id, batches)
+        done = reconcile(source.id, batches)  # type: ignore[arg-type]  # an XComArg until it runs
         chain(pull(source.id), batches)
         chain(process.partial(source_id=source.id).expand(batch_id=batches), done)
         chain(done, submit.override(outlets=[sealed])(source.institution))

@@ -16,9 +16,14 @@ HERE = Path(__file__).parent
 
 
 @cache
+def _schema(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
+    return schema
+
+
+@cache
 def _validator(name: str) -> Draft202012Validator:
-    schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
-    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return Draft202012Validator(_schema(name), format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
 def load_document(path: Path, schema: str) -> dict[str, Any]:
@@ -44,6 +49,6 @@ def check_document(document: object, schema: str, name: str) -> None:
 
 
 def _with_defaults(document: dict[str, Any], schema: str) -> dict[str, Any]:
-    properties = _validator(schema).schema["properties"]
+    properties = _schema(schema)["properties"]
     defaults = {key: rule["default"] for key, rule in properties.items() if "default" in rule}
     return {**defaults, **document}

@@ -7,7 +7,9 @@ import secrets
 from pathlib import Path
 
 from ledger.genesis import Genesis
-from vault.keystore import SIGNING_FILE, FileKeystore
+from ledger.opening import KEY_FILE, VOTES_FILE
+from ledger.votes import VoteStore
+from vault.keystore import FileKeystore
 
 from schemas.errors import ConfigurationError
 from schemas.home import Home
@@ -31,6 +33,10 @@ def found(home: Home) -> Genesis:
     genesis = Genesis.from_region(region, keys)
     if home.genesis.exists():
         return _same(Genesis.load(home.genesis.read_bytes()), genesis)
+    for id_, key in keys.items():
+        # Only before there is a chain: a vote store that is missing later is lost state, and the node must say so.
+        if not (home.keys(id_) / VOTES_FILE).exists():
+            VoteStore.create(home.keys(id_) / VOTES_FILE, key)
     _write(home.anchor, genesis.anchor())
     _write(home.genesis, genesis.encode())  # last: it marks that all before it is there
     return genesis
@@ -52,7 +58,7 @@ def _keystore(home: Home, institution: str) -> PublicKey:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(password, secrets.token_urlsafe(24).encode(), mode=0o600)
     secret = home.password(institution)
-    if not (folder / SIGNING_FILE).exists():
+    if not (folder / KEY_FILE).exists():
         FileKeystore.create(folder, secret)
     return FileKeystore.open(folder, secret).public_key
 
@@ -69,4 +75,4 @@ def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def institutions_here(home: Home, region: Region) -> tuple[str, ...]:
     """Return the institutions whose keystore is on this machine, in order of id."""
-    return tuple(one.id for one in region.institutions if (home.keys(one.id) / SIGNING_FILE).exists())
+    return tuple(one.id for one in region.institutions if (home.keys(one.id) / KEY_FILE).exists())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from connectors import PullConnector, mode, open_connector
 from dags.steps.errors import Stop
@@ -17,9 +18,12 @@ from schemas.records import Normalised, RawRecord, Refusal, Unreadable
 from schemas.source import Source
 from shangmi import Sm3
 from vault.batches import LandedRecord, RecordResult
-from vault.errors import Unreconciled
+from vault.landing import Landing
 
 log = logging.getLogger(__name__)
+
+#: Raw content that is worked on at a time, bytes; as FHIR in memory it is some twenty times that.
+SLICE_BYTES: Final = 16 * 1024 * 1024
 
 
 def pull(source_id: str, at: Site | None = None) -> dict[str, int]:
@@ -58,26 +62,51 @@ def plan(source_id: str, run: str, at: Site | None = None) -> list[str]:
 def process(source_id: str, batch_id: str, at: Site | None = None) -> dict[str, int]:
     """Every record of the batch is sealed or set aside.
 
+    A batch is taken whole, so that its suite runs once over all of it; one with unusually large records in slices
+    of ``SLICE_BYTES``, so that memory stays bounded.
+
     Raises:
-        Stop: More of the batch was set aside than the source's ``failure_threshold`` allows; nothing of it is
-            published.
+        Stop: More of the batch was set aside than the source allows; nothing of it is published, and the batch
+            waits for `xinglin batches --reopen`.
     """
     at = at or site()
     source = at.source(source_id)
-    vault = at.vault(source.institution)
-    log.info("process %s: begins", batch_id)
-    started = time.monotonic()
-    gate = Gate(source.suite)
-    counts: dict[str, int] = {}
-    failed = total = 0
-    for chunk in vault.batches.chunks(batch_id):
-        results = normalise_and_check(chunk, source, gate)
-        failed += sum(result.outcome == "quarantined" for result in results)
-        total += len(results)
-        vault.batches.settle(batch_id, results, MAPPING)
-    counts = vault.batches.counts(batch_id)
-    log.info("process %s: %s in %.1f s", batch_id, counts, time.monotonic() - started)
+    batches = at.vault(source.institution).batches
+    total, failed = batches.get(batch_id).records, Counter[str]()
+    log.info("process %s: %d records", batch_id, total)
+    gate, started = Gate(source.suite), time.monotonic()
+    for records in slices(batches.records(batch_id)):
+        results = normalise_and_check(records, source, gate)
+        failed.update(result.refusal.code for result in results if result.refusal)
+        if _too_many(failed.total(), total, source):
+            reason = f"{failed.total()} of {total} records set aside: {_most(failed)}"
+            batches.stop(batch_id, reason)
+            raise Stop(f"batch {batch_id}: {reason}; mend the cause, then `xinglin batches --reopen {batch_id}`")
+        batches.settle(batch_id, results, MAPPING, {"process": time.monotonic() - started})
+    counts = batches.get(batch_id).counts.as_dict()
+    log.info("process %s: %s", batch_id, counts)
     return counts
+
+
+def slices(records: Iterable[LandedRecord]) -> Iterator[list[LandedRecord]]:
+    """Yield the records in order, in lists of at most ``SLICE_BYTES`` of raw content (or one record)."""
+    held, size = list[LandedRecord](), 0
+    for record in records:
+        if held and size + len(record.raw.content) > SLICE_BYTES:
+            yield held
+            held, size = [], 0
+        held.append(record)
+        size += len(record.raw.content)
+    if held:
+        yield held
+
+
+def _too_many(failed: int, total: int, source: Source) -> bool:
+    return failed >= source.failure_minimum and failed > source.failure_threshold * total
+
+
+def _most(codes: Counter[str]) -> str:
+    return ", ".join(f"{code} {number}" for code, number in codes.most_common(3))
 
 
 def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: Gate) -> list[RecordResult]:
@@ -114,17 +143,22 @@ def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) 
     """
     at = at or site()
     vault = at.vault(at.source(source_id).institution)
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for batch_id in batch_ids:
-        try:
-            counts = asdict(vault.batches.reconcile(batch_id))
-        except Unreconciled as error:
-            raise Stop(str(error)) from None
-        total = {key: total.get(key, 0) + value for key, value in counts.items()}
+        total.update(vault.batches.reconcile(batch_id).as_dict())
     vault.cursors.advance(source_id)
-    log.info("reconcile %s: %s", source_id, total)
-    return total
+    log.info("reconcile %s: %s", source_id, dict(total))
+    return dict(total)
 
 
-def _land(landing: object, records: Sequence[RawRecord | Unreadable], counts: dict[str, int]) -> None:
-    raise NotImplementedError
+def _land(landing: Landing, records: Sequence[RawRecord | Unreadable], counts: dict[str, int]) -> None:
+    """Land a page in its order; ``counts`` grows."""
+    raws = [record for record in records if isinstance(record, RawRecord)]
+    landed = landing.put_many(raws) + [
+        landing.put_unreadable(record) for record in records if isinstance(record, Unreadable)
+    ]
+    new = sum(one.new for one in landed)
+    counts["received"] += len(records)
+    counts["landed"] += new
+    counts["duplicate"] += len(landed) - new
+    counts["unreadable"] += len(records) - len(raws)

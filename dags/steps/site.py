@@ -10,8 +10,7 @@ from pymongo import MongoClient
 from ledger.exchange import MongoExchange
 from ledger.genesis import Genesis
 from ledger.node import Node
-from ledger.opening import open_node
-from schemas.errors import ConfigurationError
+from ledger.opening import load_genesis, open_node
 from schemas.home import Home
 from schemas.region import Region, load_region
 from schemas.source import Source, load_source, load_sources
@@ -37,15 +36,8 @@ class Site:
 
     @cached_property
     def genesis(self) -> Genesis:
-        """The chain's genesis.
-
-        Raises:
-            ConfigurationError: This machine has none yet.
-        """
-        try:
-            return Genesis.load(self.home.genesis.read_bytes())
-        except FileNotFoundError:
-            raise ConfigurationError("no genesis here; `xinglin up` makes one, a region hands one out") from None
+        """The chain's genesis."""
+        return load_genesis(self.home)
 
     @cached_property
     def exchange(self) -> MongoExchange:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 
-from ledger.certificate import COMMIT, PREPARE, TIMEOUT
-from ledger.errors import Behind, LedgerError, Refused
+from ledger.block import Block
+from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
+from ledger.errors import Behind, Refused
 from ledger.exchange import Exchange
 from ledger.node import Node
+from ledger.proposal import Proposal
+from ledger.replica import FinalBlock
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class Carrier:
         """Return the height to be decided and its open round, after catching up with what is final."""
         self.node.sync(self.exchange)
         height, round_ = self.node.height + 1, 0
-        while self._timeout_certificate(height, round_) is not None:
+        while self._certificate(height, round_, TIMEOUT) is not None:
             round_ += 1
         return height, round_
 
@@ -41,8 +44,13 @@ class Carrier:
         height, round_ = self.place()
         if not self.node.is_producer(height, round_):
             return None
-        certificate = self._timeout_certificate(height, round_ - 1) if round_ else None
-        proposal = self.node.propose(self.exchange.submissions(), round_, certificate)
+        proposal = self.node.propose(
+            self.exchange.submissions(),
+            round_,
+            self._certificate(height, round_ - 1, TIMEOUT) if round_ else None,
+            carried=[one for earlier in range(round_) for one in self.exchange.proposals(height, earlier)],
+            on_skip=lambda _, error: log.warning("height %d: a submission is left out: %s", height, error),
+        )
         if proposal is None:
             return None
         self.exchange.post_proposal(height, round_, proposal)
@@ -52,14 +60,21 @@ class Carrier:
         """The node's PREPARE stands in the exchange, and the PrepareQC where this vote completed it.
 
         Raises:
-            Refused: The proposal breaks a rule.
+            Refused: Every proposal there breaks a rule; the first one's is named.
             Behind: No proposal is there yet.
         """
         height, round_ = self.place()
-        vote = self.node.prepare(self._proposal(height, round_))
-        self.exchange.post_vote(height, round_, PREPARE, vote)
-        self._certify(height, round_, PREPARE)
-        return {"height": height, "round": round_}
+        refused: Refused | None = None
+        for proposal in self.exchange.proposals(height, round_):
+            try:
+                vote = self.node.prepare(proposal)
+            except Refused as error:
+                refused = refused or error
+                continue
+            self.exchange.post_vote(height, round_, PREPARE, vote)
+            self._certify(height, round_, PREPARE)
+            return {"height": height, "round": round_}
+        raise refused or Behind(f"height {height}, round {round_}: no proposal is there yet")
 
     def confirm(self) -> dict[str, int]:
         """The node's COMMIT stands in the exchange, and the CommitQC where this vote completed it.
@@ -71,7 +86,64 @@ class Carrier:
         certificate = self._certify(height, round_, PREPARE)
         if certificate is None:
             raise Behind(f"height {height}, round {round_}: the PREPAREs there make no quorum yet")
-        vote = self.node.commit(certificate, self._proposal(height, round_))
+        vote = self.node.commit(certificate, self._proposal(height, round_, certificate))
         self.exchange.post_vote(height, round_, COMMIT, vote)
         self._certify(height, round_, COMMIT)
         return {"height": height, "round": round_}
+
+    def apply(self, goal: int) -> dict[str, int]:
+        """The node's replica holds every final block up to ``goal``, and the exchange shows them to who was away.
+
+        Raises:
+            Behind: The COMMITs that are there make no quorum.
+        """
+        height, round_ = self.place()
+        if height <= goal:
+            certificate = self._certify(height, round_, COMMIT)
+            if certificate is None:
+                raise Behind(f"height {height}, round {round_}: the COMMITs there make no quorum yet")
+            opened = Proposal.decode(self._proposal(height, round_, certificate))
+            self.node.apply(opened.block, certificate, opened.bodies)
+            self.exchange.post_final(height, FinalBlock(opened.block, certificate, opened.bodies))
+        if self.node.height < goal:
+            raise Behind(f"height {self.node.height} is final here, expected {goal}")
+        return {"height": self.node.height}
+
+    def time_out(self) -> dict[str, int]:
+        """The node has given the open round up; its TIMEOUT stands in the exchange, and the certificate where full."""
+        height, round_ = self.place()
+        before = self._certificate(height, round_ - 1, TIMEOUT) if round_ else None
+        self.exchange.post_vote(height, round_, TIMEOUT, self.node.timeout(height, round_, before))
+        self._certify(height, round_, TIMEOUT)
+        return {"height": height, "round": round_}
+
+    def _certificate(self, height: int, round_: int, type_: int) -> bytes | None:
+        shown = self.exchange.certificates(height, round_, type_)
+        return self.node.good_certificate(shown, height, round_, type_)
+
+    def _certify(self, height: int, round_: int, type_: int) -> bytes | None:
+        """Return the certificate of a step: the first good one shown, or one made of the votes, which is then shown."""
+        if (shown := self._certificate(height, round_, type_)) is not None:
+            return shown
+        votes = self.exchange.votes(height, round_, type_)
+        made = {
+            PREPARE: lambda: self.node.assemble_prepare(votes),
+            COMMIT: lambda: self.node.assemble_commit(votes),
+            TIMEOUT: lambda: self.node.assemble_tc(votes, height, round_),
+        }[type_]()
+        if made is None:
+            return None
+        self.exchange.post_certificate(height, round_, type_, made)
+        return self._certificate(height, round_, type_)
+
+    def _proposal(self, height: int, round_: int, certificate: bytes) -> bytes:
+        """Return a proposal of the certified block, from this round or an earlier one."""
+        wanted = QuorumCertificate.decode(certificate).ballot.block_id
+        for number in range(round_, -1, -1):
+            for data in self.exchange.proposals(height, number):
+                try:
+                    if Block.decode(Proposal.decode(data).block).header.block_id == wanted:
+                        return data
+                except Refused:
+                    continue
+        raise Behind(f"height {height}: the certified block is not in the exchange yet")

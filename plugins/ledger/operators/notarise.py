@@ -68,9 +68,10 @@ class ConfirmOperator(NodeOperator):
 class ApplyOperator(NodeOperator):
     """The institution's replica holds the final block."""
 
-    def step(self, carrier: Carrier) -> dict[str, int]:
-        """Verify the certificate, execute again, store."""
-        return carrier.apply()
+    def execute(self, context: Context) -> dict[str, int]:
+        """Verify the certificate, execute again, store; the goal is the height that ``commit`` saw."""
+        goal = context["ti"].xcom_pull(task_ids="commit")["height"]
+        return LedgerHook().carrier(self.institution).apply(int(goal))
 
 
 class TimeOutOperator(NodeOperator):

@@ -1,0 +1,72 @@
+"""A node opened from an institution's home: genesis, key, vote store, replica."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from pymongo import MongoClient
+
+from ledger.errors import Halted
+from ledger.genesis import Genesis
+from ledger.node import Node
+from ledger.replica import Replica
+from ledger.votes import VoteStore
+from schemas.errors import ConfigurationError
+from schemas.home import Home
+from shangmi import PrivateKey, ShangmiError
+
+VOTES_FILE: Final = "votes.sqlite"
+KEY_FILE: Final = "sm2.pem"
+
+
+class StoredEnvelopes:
+    """Reads envelopes where their owners keep them; they are ciphertext, so no key is needed."""
+
+    def __init__(self, client: MongoClient[dict[str, Any]]) -> None:
+        self._client = client
+
+    def fetch(self, institution: str, locator: str) -> bytes | None:
+        """Return the envelope an institution keeps under a locator, or None."""
+        found = self._client[f"xinglin_{institution}"]["records"].find_one({"_id": locator}, {"envelope": 1})
+        return None if found is None else bytes(found["envelope"])
+
+
+def open_node(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> Node:
+    """Return an institution's node: with its key where the keystore is here, else one that only observes.
+
+    Raises:
+        ConfigurationError: There is no genesis here, or no password for the keystore.
+        Halted: The password does not open the key, or the vote store beside it is missing.
+    """
+    genesis = load_genesis(home)
+    replica = Replica(client[f"ledger_{institution}"], genesis)
+    folder = home.keys(institution)
+    key = votes = None
+    if (folder / KEY_FILE).exists():
+        key = _key(home, institution)
+        votes = VoteStore(folder / VOTES_FILE)
+    return Node(genesis, institution, key, replica, votes, StoredEnvelopes(client), _now)
+
+
+def load_genesis(home: Home) -> Genesis:
+    """Return the chain's genesis.
+
+    Raises:
+        ConfigurationError: This machine has none yet.
+    """
+    try:
+        return Genesis.load(home.genesis.read_bytes())
+    except FileNotFoundError:
+        raise ConfigurationError("no genesis here; `xinglin up` makes one, a region hands one out") from None
+
+
+def _key(home: Home, institution: str) -> PrivateKey:
+    try:
+        return PrivateKey.from_pem((home.keys(institution) / KEY_FILE).read_bytes(), home.password(institution))
+    except ShangmiError as error:
+        raise Halted(f"the key of {institution} cannot be opened: {error}") from None
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
