@@ -21,7 +21,7 @@ def sm4_gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> byte
     Raises:
         MalformedInput: The key is not 16 bytes or the nonce not 12.
     """
-    if len(plaintext) <= _SMALL and engine.small_gcm is not None:
+    if 0 < len(plaintext) <= _SMALL and engine.small_gcm is not None:  # it refuses an empty one
         _check(key, nonce)
         return engine.small_gcm(key, nonce, plaintext, aad)
     sealer = GcmSealer(key, nonce, aad)
