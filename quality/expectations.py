@@ -83,11 +83,15 @@ def _library() -> Any:
 def _context() -> Any:
     """A context of its own for each check: one that lived on would keep every batch in memory."""
     library = _library()
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types import base
 
-    context = library.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    config = base.DataContextConfig(
+        # Its own default makes a temporary folder for a documentation site, each time.
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=base.ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    return library.get_context(mode="ephemeral", project_config=config)
 
 
 def _frame(table: Table) -> Any:

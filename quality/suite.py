@@ -165,6 +165,8 @@ def _table_faults(suite: Suite, table: str, columns: tuple[Column, ...]) -> list
             faults.append(f"{where}/path: is no path; write it like code.coding.code or value[x]")
         if column.lookup and column.lookup not in suite.lookups:
             faults.append(f"{where}/lookup: there is no lookup {column.lookup!r}")
+        if any(column.part >= len(row) for row in suite.lookups.get(column.lookup, {}).values()):
+            faults.append(f"{where}/part: a row of the lookup is shorter")
         if column.path and not column.source and table in (RECORD, REFERENCE):
             faults.append(f"{where}/path: a {table} has no elements of its own; say from which type")
         if column.add and column.reading not in NUMERIC:
@@ -186,9 +188,16 @@ def _rule_faults(suite: Suite, rule: Rule) -> list[str]:
         for name in names
         if name not in columns
     ]
-    if any(field not in (None, "segment") for _, field, _, _ in Formatter().parse(rule.where)):
+    if not _fillable(rule.where):
         faults.append("where: only {segment} can be filled in")
     return faults
+
+
+def _fillable(where: str) -> bool:
+    try:
+        return all(field in (None, "segment") for _, field, _, _ in Formatter().parse(where))
+    except ValueError:
+        return False
 
 
 def _named(arguments: Mapping[str, Any]) -> list[str]:
