@@ -6,6 +6,7 @@ No clock, no database, no randomness: a ``ChainView`` in, the one header that fo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -78,7 +79,6 @@ class Execution:
         self.batches: list[CheckedBatch] = []
         self.count = 0
         self._institutions: dict[bytes, InstitutionState] = {}
-        self._keys: dict[bytes, set[bytes]] = {}
         self._change: StateChange | None = None
 
     def add(self, encoded: bytes, body: bytes) -> None:
@@ -100,10 +100,12 @@ class Execution:
         leaves = Leaves.decode(body)
         if len(leaves) != tx.count:
             raise Refused("batch size", "4", f"{tx.count} records were signed, {len(leaves)} came")
-        self._check_unpublished(tx.submitter, leaves)
-        if leaves.root != tx.batch_root:
+        with ThreadPoolExecutor(1) as pool:  # the database looks up while this thread hashes
+            known = pool.submit(self.view.known, tx.submitter, leaves.keys)
+            root = leaves.root
+        if root != tx.batch_root:
             raise Refused("batch root", "4", "the leaves do not have the root that was signed")
-        self._keys.setdefault(tx.submitter, set()).update(leaves.keys)
+        self._check_unpublished(tx.submitter, leaves, known.result())
         self._institutions[tx.submitter] = InstitutionState(tx.seq, tx.key_id)
         self.batches.append(CheckedBatch(tx, encoded, leaves, body))
         self.count += tx.count
@@ -134,11 +136,10 @@ class Execution:
         if not member.verify(tx.signature, tx.signed_bytes()):
             raise Refused("batch signature", "5", "the batch is not signed by its submitter")
 
-    def _check_unpublished(self, submitter: bytes, leaves: Leaves) -> None:
-        twice = len(self._keys.get(submitter, set()).intersection(leaves.keys))
-        known = twice or self.view.known(submitter, leaves.keys)
-        if known:
-            raise Refused("duplicate", "4", f"{known} records of the batch are published already")
+    def _check_unpublished(self, submitter: bytes, leaves: Leaves, known: int) -> None:
+        before = (one.leaves.key_set for one in self.batches if one.tx.submitter == submitter)
+        if known or not all(leaves.key_set.isdisjoint(one) for one in before):
+            raise Refused("duplicate", "4", "records of the batch are published already in the same version")
 
     def institution(self, id_: bytes) -> InstitutionState:
         """Return an institution's state after what was taken in so far."""

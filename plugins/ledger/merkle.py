@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from shangmi import sm3
 
+DIGEST = 32
 HashFunction = Callable[[bytes], bytes]
 NodeReader = Callable[[int, int], bytes]
 
@@ -28,28 +29,33 @@ def node_hash(left: bytes, right: bytes, hash_: HashFunction = sm3) -> bytes:
 
 
 class Levels:
-    """The complete subtrees of a tree in memory; ``levels[k][i]`` spans ``2**k`` leaves.
+    """The complete subtrees of a tree in memory, each level as one string of 32-byte hashes.
 
     Args:
-        leaves: Leaf data in order; hashed here with the leaf prefix.
+        hashes: Leaf hashes in order, joined.
         hash_: The tree's hash function.
     """
 
-    def __init__(self, leaves: Iterable[bytes], hash_: HashFunction = sm3) -> None:
+    def __init__(self, hashes: bytes, hash_: HashFunction = sm3) -> None:
         self._hash = hash_
-        level = [hash_(b"\x00" + leaf) for leaf in leaves]
-        self._levels = [level]
-        while len(level) > 1:
-            # zip drops the odd one out: it is promoted when the root is folded, never paired with itself.
-            level = [hash_(b"\x01" + a + b) for a, b in zip(level[::2], level[1::2], strict=False)]
-            self._levels.append(level)
+        self._levels = [hashes]
+        while len(hashes) > DIGEST:
+            # The odd one at the end is left out: it is promoted when the root is folded, never paired with itself.
+            pairs = range(0, len(hashes) - DIGEST, 2 * DIGEST)
+            hashes = b"".join([hash_(b"\x01" + hashes[at : at + 2 * DIGEST]) for at in pairs])
+            self._levels.append(hashes)
+
+    @classmethod
+    def over(cls, leaves: Iterable[bytes], hash_: HashFunction = sm3) -> Levels:
+        """Return the tree over leaf data."""
+        return cls(b"".join([hash_(b"\x00" + leaf) for leaf in leaves]), hash_)
 
     def __len__(self) -> int:
-        return len(self._levels[0])
+        return len(self._levels[0]) // DIGEST
 
     def node(self, level: int, index: int) -> bytes:
         """Return the hash of one complete subtree."""
-        return self._levels[level][index]
+        return self._levels[level][index * DIGEST : (index + 1) * DIGEST]
 
     def root(self) -> bytes:
         """Return MTH over all leaves."""
@@ -89,7 +95,7 @@ class Frontier:
 
 def tree_root(leaves: Iterable[bytes], hash_: HashFunction = sm3) -> bytes:
     """Return MTH(leaves); H("") for none."""
-    return Levels(leaves, hash_).root()
+    return Levels.over(leaves, hash_).root()
 
 
 def _split(size: int) -> int:
@@ -157,7 +163,7 @@ def root_from_path(
     leaf: bytes, index: int, size: int, path: Sequence[bytes], hash_: HashFunction = sm3
 ) -> bytes | None:
     """Return the root that a leaf *hash* and its path lead to, or None where the path has the wrong shape."""
-    if not 0 <= index < size or any(len(one) != 32 for one in (leaf, *path)):
+    if not 0 <= index < size or any(len(one) != DIGEST for one in (leaf, *path)):
         return None
     here, last, root = index, size - 1, leaf
     for sibling in path:
@@ -198,7 +204,7 @@ def verify_subtree_consistency(
 
     With ``start`` 0 this is RFC 9162 2.1.4.2; otherwise draft-ietf-plants-merkle-tree-certs, section 4.4.
     """
-    if not is_subtree(start, end) or end > size or any(len(one) != 32 for one in path):
+    if not is_subtree(start, end) or end > size or any(len(one) != DIGEST for one in path):
         return False
     first, here, last = start, end - 1, size - 1
     # Skip to the largest node that is whole in the subtree and in the tree: it is shared by both.

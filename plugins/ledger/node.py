@@ -135,6 +135,11 @@ class Node:
         """Height of the last final block; 0 is genesis."""
         return self.replica.view.head.height
 
+    @property
+    def is_voter(self) -> bool:
+        """Whether the institution has a vote."""
+        return self._member.weight > 0
+
     def next_seq(self) -> int:
         """Return the number the chain expects of this institution's next batch."""
         return self._state(self.replica.view).last_seq + 1
@@ -195,7 +200,8 @@ class Node:
     ) -> bytes | None:
         """Return this producer's proposal for the next height, or None when there is nothing to do.
 
-        The same round again returns the stored proposal, whatever is submitted by then.
+        The same round again returns the stored proposal, whatever else is submitted by then. Leaves are not stored
+        with it, so what it holds must still be among the submissions.
 
         Args:
             submissions: Transactions and their leaves; those that break a rule are skipped.
@@ -208,20 +214,23 @@ class Node:
         Raises:
             Refused: It is another producer's turn, the timeout certificate is not good, or the block that must be
                 proposed again is not among ``carried``.
+            Behind: The round's proposal is stored, and what it holds is not among the submissions.
         """
         view, votes = self._ready(), self._vote_store()
         height = view.head.height + 1
         if not self.is_producer(height, round):
             raise Refused("schedule", "6", f"round {round} of height {height} is the turn of {self.producer(round)}")
-        slot = Slot(height, round, PROPOSE)
+        slot, offered, earlier = Slot(height, round, PROPOSE), list(submissions), list(carried)
         found = votes.find(self.genesis.chain_id, slot)
         drafted: Proposal | None = None
         if found is None:
-            drafted = self._draft(view, submissions, round, tc or b"", prepare_qc or b"", carried, on_skip)
+            drafted = self._draft(view, offered, round, tc or b"", prepare_qc or b"", earlier, on_skip)
             if drafted is None:
                 return None
         signed = votes.sign(self.genesis.chain_id, slot, self._signer(), lambda _: _proposal_draft(drafted))
-        return replace(Proposal.decode(signed.payload), signature=signed.signature).encode()
+        proposal = replace(Proposal.decode(signed.payload), signature=signed.signature)
+        bodies = drafted.bodies if drafted else _bodies(proposal, offered, earlier)
+        return replace(proposal, bodies=bodies).encode()
 
     def _draft(
         self,
@@ -608,7 +617,21 @@ class Node:
 def _proposal_draft(proposal: Proposal | None) -> tuple[bytes, bytes]:
     if proposal is None:
         raise RuntimeError("a stored proposal vanished between two reads of the vote store")
-    return proposal.signed_bytes(), proposal.encode()
+    return proposal.signed_bytes(), replace(proposal, bodies=()).encode()
+
+
+def _bodies(
+    proposal: Proposal, submissions: Iterable[tuple[bytes, bytes]], carried: Iterable[bytes]
+) -> tuple[bytes, ...]:
+    """Return the leaves of a stored proposal, found again by its transactions."""
+    block = Block.decode(proposal.block)
+    offered = dict(submissions)
+    if all(tx in offered for tx in block.transactions):
+        return tuple(offered[tx] for tx in block.transactions)
+    try:
+        return _with_block(carried, block.header.block_id).bodies
+    except Refused:
+        raise Behind("the batches of the stored proposal are not among the submissions; try again with them") from None
 
 
 def _check_carried(block: Block) -> None:

@@ -25,13 +25,13 @@ def prove(replica: Replica, rid: bytes, version: int, institution: str | None = 
     encoded, _ = replica.block(place.height)
     block = Block.decode(encoded)
     leaves = Leaves.decode(replica.body(place.height, place.tx))
-    transactions = Levels(block.transactions)
+    transactions = Levels.over(block.transactions)
     tx = SubmitBatch.decode(block.transactions[place.tx])
     key = tombstone_key(submitter, rid, version)
     return {
         "format": FORMAT,
         "chain_id": replica.genesis.chain_id.hex(),
-        "record": {"leaf": leaves.records[place.leaf].hex()},
+        "record": {"leaf": leaves.record(place.leaf).hex()},
         "batch": _path(place.leaf, tx.count, leaves.levels.inclusion(place.leaf)),
         "tx": {
             "bytes": block.transactions[place.tx].hex(),

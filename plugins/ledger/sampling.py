@@ -63,7 +63,7 @@ def check_envelopes(
     for place in places:
         index = next(i for i, end in enumerate(ends) if place < end)
         start = ends[index] - len(batches[index].leaves)
-        leaf = RecordLeaf.decode(batches[index].leaves.records[place - start])
+        leaf = RecordLeaf.decode(batches[index].leaves.record(place - start))
         _check_envelope(source.fetch(names[index], _locator(leaf)), leaf, index, place - start)
     return len(places)
 

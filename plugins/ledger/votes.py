@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,12 @@ class VoteStore:
         if not path.is_file():
             raise Halted(f"{path.name}: no vote state beside the key. {_RECOVERY}")
         self._path = path
+        self._turn = threading.RLock()
+        self._connection = _connect(path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
 
     @classmethod
     def create(cls, path: Path, public_key: PublicKey) -> VoteStore:
@@ -199,8 +206,9 @@ class VoteStore:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the file's one writer lock; commit and reach the disk on leaving, or leave no trace."""
+        connection = self._connection
         try:
-            with closing(_connect(self._path)) as connection:
+            with self._turn:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -214,15 +222,24 @@ class VoteStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep every other process of this key out, from the check to the stored signature."""
-        with self._path.with_suffix(".lock").open("w") as handle:
+        with self._turn, self._path.with_suffix(".lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=60, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=60,
+            isolation_level=None,
+            check_same_thread=False,  # the store's own lock keeps threads apart
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        raise Halted(f"{path.name}: the vote state cannot be opened ({error}). {_RECOVERY}") from error
     return connection
 
 

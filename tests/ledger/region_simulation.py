@@ -6,11 +6,13 @@ Bytes go from node to node through the test's hands, so that a test can lose, ch
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from pymongo import MongoClient
 
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT
 from ledger.exchange import MemoryExchange
@@ -19,8 +21,6 @@ from ledger.node import Node, Receipt, Submission
 from ledger.proposal import Proposal
 from ledger.replica import FinalBlock, Replica
 from ledger.votes import VoteStore
-from pymongo import MongoClient
-
 from schemas.records import Entry
 from schemas.region import Institution, Parameters, Region
 from shangmi import PrivateKey, sm3

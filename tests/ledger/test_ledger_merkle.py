@@ -134,7 +134,7 @@ def test_every_sm3_tree_has_its_roots_and_proofs(corpora: Path) -> None:
     cases = vectors(corpora, "sm3")
     assert len(cases) == 12
     for _, case in cases:
-        tree = Levels([unb64(one) for one in case["leaves"]])
+        tree = Levels.over([unb64(one) for one in case["leaves"]])
         assert tree.root() == unb64(case["root"])
         for one in case["inclusion"]:
             assert tree.inclusion(one["leafIdx"]) == path_of(one)
@@ -153,7 +153,7 @@ def test_roots_equal_the_rfc_recursion_for_every_size_to_two_hundred() -> None:
 
 def test_every_leaf_of_every_tree_to_two_hundred_is_proved() -> None:
     for size in range(1, 201):
-        tree = Levels(leaves_of(size))
+        tree = Levels.over(leaves_of(size))
         root = tree.root()
         for index in range(size):
             leaf = leaf_hash(b"leaf %d" % index)
@@ -166,7 +166,7 @@ def test_every_leaf_of_every_tree_to_two_hundred_is_proved() -> None:
 def test_every_pair_of_sizes_to_seventy_is_consistent() -> None:
     roots = [tree_root(leaves_of(n)) for n in range(71)]
     for new in range(1, 71):
-        tree = Levels(leaves_of(new))
+        tree = Levels.over(leaves_of(new))
         for old in range(1, new + 1):
             path = consistency_path(old, new, tree.node)
             assert verify_consistency(old, new, path, roots[old], roots[new])
@@ -179,7 +179,7 @@ def test_every_pair_of_sizes_to_seventy_is_consistent() -> None:
 def test_a_changed_bit_anywhere_in_an_inclusion_proof_is_refused(data: st.DataObject) -> None:
     size = data.draw(st.integers(2, 3000))
     index = data.draw(st.integers(0, size - 1))
-    tree = Levels(leaves_of(size))
+    tree = Levels.over(leaves_of(size))
     path = tree.inclusion(index)
     leaf = leaf_hash(b"leaf %d" % index)
     assert verify_inclusion(leaf, index, size, path, tree.root())
@@ -208,4 +208,4 @@ def test_an_empty_tree_proves_nothing() -> None:
     assert not verify_inclusion(sm3(b""), 0, 0, [], sm3(b""))
     assert not verify_consistency(0, 1, [], tree_root([]), tree_root([b"1"]))
     with pytest.raises(IndexError):
-        Levels([]).inclusion(0)
+        Levels.over([]).inclusion(0)
