@@ -20,13 +20,14 @@ class Building:
         zone: IANA name of the zone of times without an offset.
         notes: What could not be read fully.
         at: The segment being read.
+        asked: How often anything was noted, repeats included.
         patient: Id of the patient whose data follow.
         encounter: Id of the encounter that they belong to, or None.
         remembered: References already made in this message, by kind and raw field.
     """
 
     __slots__ = (
-        "_assigners", "_noted", "_resources", "at", "context", "control_id", "encounter", "institution", "notes",
+        "_assigners", "_noted", "_resources", "asked", "at", "context", "control_id", "encounter", "institution", "notes",
         "patient", "remembered", "zone",
     )  # fmt: skip
 
@@ -36,6 +37,7 @@ class Building:
         self.zone = context.time_zone
         self.control_id = control_id
         self.notes: list[Refusal] = []
+        self.asked = 0
         self.at = first
         self.patient = ""
         self.encounter: str | None = None
@@ -46,6 +48,7 @@ class Building:
 
     def note(self, code: str, field: int, message: str) -> None:
         """The note is kept once a message, with the place of its first occasion; ``field`` 0 is the segment."""
+        self.asked += 1
         if (code, message) not in self._noted:
             self._noted.add((code, message))
             where = f"{self.at.label}-{field}" if field else self.at.label

@@ -15,6 +15,7 @@ from normalise.hl7v2 import concepts, identifiers, people
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit
 from normalise.hl7v2.escapes import text
+from normalise.hl7v2.memory import remember
 from normalise.hl7v2.quantities import quantity, reference_range
 from normalise.hl7v2.references import REFERENCES, location, practitioner
 from normalise.hl7v2.tables import VOCABULARIES, Vocabulary
@@ -40,7 +41,7 @@ def converter(type_: str, vocabulary: str) -> Convert:
         raise ValueError(f"schemas/hl7v2/vocabularies.csv has no vocabulary {vocabulary}")
     name, argument = (match[1], match[2] or "") if match else ("", "")
     if name in _CODED:
-        return partial(_CODED[name], vocabulary=VOCABULARIES.get(vocabulary))
+        return remember(partial(_CODED[name], vocabulary=VOCABULARIES.get(vocabulary)))
     if name == "Reference":
         make = REFERENCES.get(argument)
         if make is not None:
@@ -237,7 +238,7 @@ _PLAIN: Final[dict[str, Convert]] = {
     "CQ": _amount,
     "DR": _period,
     "DR.start": lambda raw, building, field: _date_time(raw.partition("^")[0], building, field),
-    "range": _range,
+    "range": remember(_range, with_unit=True),
     "XPN": lambda raw, building, _: people.human_name(raw, building),
     "XPN.text": lambda raw, building, _: people.name_text(raw, building),
     "XAD": lambda raw, building, _: people.address(raw, building),

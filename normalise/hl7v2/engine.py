@@ -18,8 +18,8 @@ from normalise.hl7v2.tables import rows
 
 Put = Callable[[Body, Any], None]
 Guard = Callable[[Segment], bool]
-#: The field's number; whether the row applies; what it does with the field.
-Rule = tuple[int, Guard | None, Callable[[str, Body, Building], None]]
+#: Whether the row applies; what it does with the field.
+Rule = tuple[Guard | None, Callable[[str, Body, Building], None]]
 
 _STEP: Final = re.compile(r"(\$this|[A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]*)\])?(?:\.|$)")
 _FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?")
@@ -32,16 +32,20 @@ class Mapper:
     __slots__ = ("_rules",)
 
     def __init__(self, table: str) -> None:
-        self._rules: tuple[Rule, ...] = tuple(_rule(row, table) for row in rows(f"segments/{table}.csv"))
+        found: dict[int, list[Rule]] = {}
+        for row in rows(f"segments/{table}.csv"):
+            number, rule = _rule(row, table)
+            found.setdefault(number, []).append(rule)
+        self._rules = tuple(tuple(found.get(number, ())) for number in range(max(found) + 1))
 
     def apply(self, segment: Segment, body: Body, building: Building) -> Body:
         """Every valued field of the segment stands in ``body`` where the table says; returns ``body``."""
         building.at = segment
-        fields = segment.fields
-        count = len(fields)
-        for number, guard, run in self._rules:
-            if number < count and (raw := fields[number]) and (guard is None or guard(segment)):
-                run(raw, body, building)
+        for raw, rules_of in zip(segment.fields, self._rules, strict=False):
+            if raw and rules_of:
+                for guard, run in rules_of:
+                    if guard is None or guard(segment):
+                        run(raw, body, building)
         return body
 
 
@@ -55,7 +59,7 @@ def mapper(table: str) -> Mapper:
     return Mapper(table)
 
 
-def _rule(row: dict[str, str], table: str) -> Rule:
+def _rule(row: dict[str, str], table: str) -> tuple[int, Rule]:
     match = _FIELD.fullmatch(row["field"])
     if match is None or match[2] or not row["field"].startswith(table.partition("-")[0]):
         raise ValueError(f"segments/{table}.csv: field {row['field']!r}; expected one of the segment, such as PID-7")
@@ -67,8 +71,8 @@ def _rule(row: dict[str, str], table: str) -> Rule:
         raise ValueError(f"segments/{table}.csv: {row['field']}: {error}") from error
     number = int(match[1])
     if row["path"] == "$this":  # the function itself reads all repetitions
-        return number, guard, _once(convert, put, number, whole=True)
-    return number, guard, _each(convert, put, number) if repeats else _once(convert, put, number)
+        return number, (guard, _once(convert, put, number, whole=True))
+    return number, (guard, _each(convert, put, number) if repeats else _once(convert, put, number))
 
 
 def _once(convert: Convert, put: Put, number: int, *, whole: bool = False) -> Callable[[str, Body, Building], None]:

@@ -19,6 +19,8 @@ from normalise.hl7v2.times import Moment, moment
 from schemas.records import Refusal, SourceContext
 
 _VERSION: Final = re.compile(r"2\.[1-9](?:\.\d)?", re.ASCII)
+#: The field without which a segment of a result says nothing.
+_NEEDED: Final = {"OBR": 4, "OBX": 3, "SPM": 0}
 _RANKS: Final = {type_: rank for rank, type_ in enumerate(PATIENT_NUMBERS)}
 
 
@@ -152,14 +154,13 @@ def _check_results(message: Message) -> None:
         raise _missing("OBR")
     known = False
     for segment in message.segments:
-        if segment.id == "PID":
-            known = True
-        elif segment.id in ("OBR", "OBX", "SPM") and not known:
+        needed = _NEEDED.get(segment.id)
+        if needed is None:
+            known = known or segment.id == "PID"
+        elif not known:
             raise set_aside("structure", segment.label, "Expected PID before the results, they came first.")
-        elif segment.id == "OBR" and not segment.get(4).strip("^&~ "):
-            raise _missing(f"{segment.label}-4")
-        elif segment.id == "OBX" and not segment.get(3).strip("^&~ "):
-            raise _missing(f"{segment.label}-3")
+        elif needed and not segment.get(needed).strip("^&~ "):
+            raise _missing(f"{segment.label}-{needed}")
 
 
 def _missing(where: str) -> Exception:

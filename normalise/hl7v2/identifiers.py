@@ -28,11 +28,14 @@ def identifier(raw: str, building: Building, default_type: str = "") -> Body | N
 
 def entity(raw: str, building: Building, default_type: str = "") -> Body | None:
     """Return the Identifier of an EI: entity, namespace, universal id and its type."""
+    if not raw:
+        return None
     parts = [*map(text, raw.split("^", 4)), "", "", ""]
     if not parts[0]:
         return None
     found: Body = {"value": parts[0]}
-    put_assigner(found, f"{parts[1]}&{parts[2]}", building)
+    if parts[1] or parts[2]:
+        put_assigner(found, f"{parts[1]}&{parts[2]}", building)
     put_type(found, default_type, building)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from normalise.errors import set_aside
@@ -16,14 +17,15 @@ from schemas.records import Refusal
 _USUAL: Final = "|^~\\&"
 _LETTERS: Final = dict(zip(_USUAL, "FSRET", strict=True))
 _NULL: Final = re.compile(r'(?<=[|^~&])""(?=[|^~&\r]|$)')
+_ID: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 _SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?:\||$)")
 #: Segments of which a message (or each patient in it) has one: their place needs no number.
 SINGLE: Final = frozenset({"MSH", "EVN", "PID", "PD1", "PV1", "PV2", "MRG"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Segment:
-    """One segment.
+    """One segment; not frozen, for a frozen dataclass takes three times as long to make.
 
     Attributes:
         id: Its three letters.
@@ -41,7 +43,12 @@ class Segment:
 
     def first(self, number: int, component: int = 1) -> str:
         """Return one component of a field's first repetition, as it came."""
-        parts = self.get(number).partition("~")[0].split("^")
+        raw = self.fields[number] if number < len(self.fields) else ""
+        if not raw:
+            return ""
+        if "~" in raw:
+            raw = raw.partition("~")[0]
+        parts = raw.split("^", component)
         return parts[component - 1] if component <= len(parts) else ""
 
 
@@ -80,10 +87,10 @@ def parse(text: str) -> Message:
         text = _usual(text, separators)
     if '""' in text:
         text = _NULL.sub("", text)
-    lines, notes = _join([line for line in text.split("\r") if line.strip()])
-    if len(lines) < 2:
+    segments, notes = _segments([line for line in text.split("\r") if line and not line.isspace()])
+    if len(segments) < 2:
         raise set_aside("truncated", "MSH", "Expected segments after MSH, the message has none. Send it whole.")
-    return Message(_segments(lines), notes)
+    return Message(segments, notes)
 
 
 def _separators(text: str) -> str:
@@ -113,37 +120,40 @@ def _usual(text: str, separators: str) -> str:
     return "MSH" + _USUAL + whole[whole.index("|", 4) :]
 
 
-def _join(lines: list[str]) -> tuple[list[str], tuple[Refusal, ...]]:
-    """Lines that are no segment continue the field before them: a report's line ends were not escaped."""
-    joined: list[str] = []
-    notes: list[Refusal] = []
-    for number, line in enumerate(lines, 1):
-        if _SEGMENT.match(line):
-            joined.append(line)
-        elif line[0].isspace() and _SEGMENT.match(line.lstrip()):
-            joined.append(line.lstrip())
-        elif number == len(lines) and re.fullmatch(r"[A-Z][A-Z0-9]?", line):
-            raise set_aside("truncated", f"line {number}", "The message breaks off inside a segment id. Send it whole.")
-        elif number > 1 and "|" not in line[:4]:
-            joined[-1] += "\n" + line
-            if not notes:
-                message = "A line is no segment; read as more text of the field before it. Escape line ends as \\.br\\."
-                notes.append(Refusal("structure", f"line {number}", message))
-        else:
-            raise set_aside("structure", f"line {number}", "Expected three capitals and a field separator.")
-    return joined, tuple(notes)
-
-
-def _segments(lines: list[str]) -> tuple[Segment, ...]:
+def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...]]:
     seen: dict[str, int] = {}
-    found = []
+    found: list[Segment] = []
+    notes: tuple[Refusal, ...] = ()
     for line in lines:
+        id_ = line[:3]
+        if line[3:4] != "|" or not _ID.fullmatch(id_):
+            line = line.lstrip()
+            id_ = line[:3]
+            if not _SEGMENT.match(line):
+                notes = notes or (_continue(found, lines, line),)
+                continue
         fields = line.split("|")
-        id_ = fields[0]
         if id_ == "MSH":
             if found:
                 raise set_aside("structure", "MSH[2]", "Expected one message, found a second MSH. Split the file.")
             fields.insert(1, "|")
         seen[id_] = count = seen.get(id_, 0) + 1
-        found.append(Segment(id_, fields, id_ if count == 1 and id_ in SINGLE else f"{id_}[{count}]"))
-    return tuple(found)
+        found.append(Segment(id_, fields, id_ if count == 1 and id_ in SINGLE else _label(id_, count)))
+    return tuple(found), notes
+
+
+@lru_cache(maxsize=1024)
+def _label(id_: str, count: int) -> str:
+    return f"{id_}[{count}]"
+
+
+def _continue(found: list[Segment], lines: list[str], line: str) -> Refusal:
+    """A line that is no segment continues the field before it: a report's line ends were not escaped."""
+    where = f"line {len(found) + 1}"
+    if line == lines[-1] and re.fullmatch(r"[A-Z][A-Z0-9]?", line):
+        raise set_aside("truncated", where, "The message breaks off inside a segment id. Send it whole.")
+    if "|" in line[:4] or len(found[-1].fields) < 2:
+        raise set_aside("structure", where, "Expected three capitals and a field separator.")
+    found[-1].fields[-1] += "\n" + line
+    message = "A line is no segment; read as more text of the field before it. Escape line ends as \\.br\\."
+    return Refusal("structure", where, message)

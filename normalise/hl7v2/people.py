@@ -53,20 +53,25 @@ def human_name(raw: str, building: Building, offset: int = 0) -> Body | None:
         name["suffix"] = suffix
     use_at, start_at = (6, 11) if not offset else (8, 17)
     _put_code(name, "use", "NameUse", parts[use_at])
-    representation = VOCABULARIES["NameRepresentation"].find(parts[7 if not offset else 13])
-    if representation and "text" in name:
+    written = parts[7 if not offset else 13]
+    if written and "text" in name and (representation := VOCABULARIES["NameRepresentation"].find(written)):
         name["extension"] = [{"url": _REPRESENTATION, "valueCode": representation.code}]
     put_period(name, parts[start_at], parts[start_at + 1], building)
     return name
 
 
 def name_text(raw: str, building: Building, offset: int = 0) -> str | None:
-    """Return a name on one line: as written when Chinese, else prefix, given, family, suffix."""
+    """Return the name of an XPN or XCN on one line."""
     name = human_name(raw, building, offset)
-    if name is None:
-        return None
+    return one_line(name) if name else None
+
+
+def one_line(name: Body) -> str:
+    """Return a HumanName on one line: as written when Chinese, else prefix, given, family, suffix."""
+    if "text" in name:
+        return str(name["text"])
     parts = [*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""), *name.get("suffix", ())]
-    return str(name.get("text") or " ".join(filter(None, parts)))
+    return " ".join(filter(None, parts))
 
 
 def _written(family: str, given: list[str]) -> Body:
@@ -147,6 +152,7 @@ def _put_code(body: Body, name: str, vocabulary: str, sent: str) -> bool:
 
 
 def put_period(body: Body, start: str, end: str, building: Building) -> None:
+    """The element holds from and until these HL7 times, as far as they are valued and dates."""
     if not start and not end:
         return
     first, last = moment(start, building.zone), moment(end, building.zone)

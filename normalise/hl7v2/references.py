@@ -13,7 +13,7 @@ from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import put_assigner, put_type
-from normalise.hl7v2.people import human_name, name_text
+from normalise.hl7v2.people import human_name, one_line
 
 #: The levels of a PL from the widest to the narrowest, and the component (from 0) that names each.
 _LEVELS: Final = (("facility", 3), ("building", 6), ("floor", 7), ("point of care", 0), ("room", 1), ("bed", 2))
@@ -44,7 +44,8 @@ def refer(body: Body, display: str = "") -> Body:
 
 def _practitioner(raw: str, building: Building) -> Body | None:
     parts = [*map(text, raw.split("^")), *[""] * 14]
-    name, line = human_name(raw, building, 1), name_text(raw, building, 1)
+    name = human_name(raw, building, 1)
+    line = one_line(name) if name else ""
     body: Body = {"resourceType": "Practitioner"}
     if parts[0]:
         number: Body = {"value": parts[0]}
@@ -60,7 +61,7 @@ def _practitioner(raw: str, building: Building) -> Body | None:
         body["name"] = [name]
     if parts[6]:
         body["qualification"] = [{"code": {"text": parts[6]}}]
-    return refer(building.add(body, "ensure", own=False), line or "")
+    return refer(building.add(body, "ensure", own=False), line)
 
 
 def _named_organization(raw: str, building: Building) -> Body | None:

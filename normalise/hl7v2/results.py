@@ -24,6 +24,10 @@ _REPORT: Final = mapper("OBR-DiagnosticReport")
 _SOURCE: Final = mapper("OBR-Specimen")
 _OBX: Final = mapper("OBX-Observation")
 _SPM: Final = mapper("SPM-Specimen")
+_VALUES: Final = frozenset(
+    f"value{kind}"
+    for kind in ("Quantity", "CodeableConcept", "String", "Range", "Ratio", "Time", "DateTime", "Period")
+) | {"component"}
 
 
 class Order:
@@ -78,7 +82,8 @@ class Order:
         """The result of an OBX belongs to the report; one after an SPM is about that specimen."""
         body = _observation(obx, self._building, self._key, self._occurrences)
         if "effectiveDateTime" not in body:  # OBX-14: when absent, the observation time of the OBR holds
-            body |= {name: self._report[name] for name in ("effectiveDateTime", "effectivePeriod") if name in self._report}
+            report = self._report
+            body |= {name: report[name] for name in ("effectiveDateTime", "effectivePeriod") if name in report}
         body["basedOn"] = [refer(self._request)]
         if specimen is not None:
             body["specimen"] = refer(specimen)
@@ -143,7 +148,7 @@ def note_of(segments: Segment) -> Body | None:
 
 def _observation(obx: Segment, building: Building, scope: tuple[str, ...], occurrences: dict[tuple[str, ...], int]) -> Body:
     """The Observation of an OBX. Its id: the order, OBX-3, OBX-4, and OBX-1 or else how often that came before."""
-    what = (text(obx.first(3)) or text(obx.first(3, 2)), text(obx.first(3, 3)), text(obx.get(4)), text(obx.first(1)))
+    what = _what(obx.fields)
     count = occurrences[what] = occurrences.get(what, 0) + 1
     id_ = derive("Observation", *scope, *what, *((str(count),) if count > 1 else ()))
     body: Body = {"resourceType": "Observation", "id": id_, "subject": subject(building)}
@@ -151,9 +156,15 @@ def _observation(obx: Segment, building: Building, scope: tuple[str, ...], occur
     if "status" not in body:
         building.note("required", 11, "Expected a result status; written as unknown.")
         body["status"] = "unknown"
-    if not body.get("component") and not any(name.startswith("value") for name in body) and not _attached(body):
+    if _VALUES.isdisjoint(body) and not _attached(body):
         body["dataAbsentReason"] = absent(text(obx.first(11)))
     return body
+
+
+def _what(fields: list[str]) -> tuple[str, str, str, str]:
+    """Code (or wording) and system of OBX-3, OBX-4 and OBX-1: what tells the results of one order apart."""
+    parts = [*fields[3].split("^", 3), "", ""]
+    return parts[0].strip() or parts[1].strip(), parts[2].strip(), fields[4] if len(fields) > 4 else "", fields[1]
 
 
 def _attached(body: Body) -> bool:

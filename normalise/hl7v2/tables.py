@@ -6,6 +6,7 @@ import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, cast
@@ -48,27 +49,32 @@ class Term:
 class Vocabulary:
     """One map from the codes of a source table to FHIR codes; other tables may map to the same codes."""
 
-    __slots__ = ("_by_source", "_main", "name")
+    __slots__ = ("_by_source", "_default", "_main", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._main: str | None = None
+        self._default: dict[str, Term] = {}
         self._by_source: dict[str, dict[str, Term]] = {}
 
     def add(self, source: str, code: str, term: Term) -> None:
         """The code of the source maps to the term; the first source is the one meant when none is named."""
         if self._main is None:
             self._main = source
-        self._by_source.setdefault(table_key(source), {})[code] = term
+        table = self._by_source.setdefault(table_key(source), {})
+        table[code] = term
+        if source == self._main:
+            self._default = table
 
     def find(self, code: str, source: str = "") -> Term | None:
         """Return the term for a code of the named source table, or None where the map does not know it."""
-        table = self._by_source.get(table_key(source) if source else table_key(self._main or ""))
+        table = self._by_source.get(table_key(source)) if source else self._default
         if table is None:
             return None
         return table.get(code) or table.get(code.upper())
 
 
+@lru_cache(maxsize=4096)
 def table_key(name: str) -> str:
     """Return a table's name as it is compared: no spaces, capitals, no year of edition."""
     name = name.upper().replace(" ", "")

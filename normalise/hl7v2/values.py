@@ -15,6 +15,7 @@ from typing import Final
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit
 from normalise.hl7v2.escapes import free_text, text
+from normalise.hl7v2.memory import remember
 from normalise.hl7v2.people import address, contact_point, name_text
 from normalise.hl7v2.quantities import between, compared, quantity, structured
 from normalise.hl7v2.tables import VALUE_READERS, VOCABULARIES
@@ -30,13 +31,14 @@ _LINES: Final = ("TX", "FT", "ST")
 
 def observed(raw: str, building: Building, field: int = 5) -> Body:
     """Return the value elements of the OBX being read: value[x], or component, or the extension of an attachment."""
-    type_ = text(building.at.get(2)).upper()
-    reader = READERS.get(VALUE_READERS.get(type_, ""))
+    fields = building.at.fields
+    type_ = fields[2]
+    reader = _BY_TYPE.get(type_) or _BY_TYPE.get(type_ := text(type_).upper())
     if reader is None:
         wrong = "is missing" if not type_ else "is not a value type that is mapped"
         building.note("bad_value", 2, f"OBX-2 {wrong}; the value is kept as text.")
         return _as_text(raw)
-    unit_of = unit(building.at.get(6).partition("~")[0], building)
+    unit_of: Body = _unit(fields[6], building, 6) if len(fields) > 6 and fields[6] else {}
     if "~" not in raw:
         return _one(reader, raw, building, unit_of, field)
     repetitions = [one for one in raw.split("~") if one.strip("^& ")]
@@ -239,6 +241,10 @@ READERS: Final[dict[str, Reader]] = {
     "address": _address,
     "telephone": _telephone,
 }
+
+
+_BY_TYPE: Final = {type_: READERS[reader] for type_, reader in VALUE_READERS.items()}
+_unit: Final = remember(lambda raw, building, _: unit(raw.partition("~")[0], building))
 
 
 def absent(status: str) -> Body:
