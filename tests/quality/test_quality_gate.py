@@ -111,6 +111,12 @@ def warned(report: GateReport, number: int = 0) -> list[tuple[str, str]]:
     return [(one.code.removeprefix("quality:"), one.where) for one in report.warnings[number]]
 
 
+def without_patient(parts: dict[str, dict[str, Any]]) -> None:
+    origin = {**parts["MSH"], "target": [{"display": "x"}]}
+    parts.clear()
+    parts["MSH"] = origin
+
+
 Change = Callable[[dict[str, dict[str, Any]]], Any]
 
 REFUSED: list[tuple[str, Change, str]] = [
@@ -139,7 +145,7 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("allergy-code", lambda r: r["AL1[1]"].pop("code"), "AL1[1]-3"),
     ("procedure-code", lambda r: r["PR1[1]"].pop("code"), "PR1[1]-3"),
     ("procedure-not-in-future", lambda r: r["PR1[1]"].update(performedDateTime=LATE), "PR1[1]-5"),
-    ("record-has-patient", lambda r: (r["MSH"].update(target=[{"display": "x"}]), [r.pop(key) for key in [*r] if key != "MSH"]), "PID"),
+    ("record-has-patient", without_patient, "PID"),
     ("record-has-provenance", lambda r: r.pop("MSH"), "MSH"),
     ("record-ids-differ", lambda r: r.update({"OBX[2]": r["OBX[1]"]}), "MSH"),
 ]  # fmt: skip
