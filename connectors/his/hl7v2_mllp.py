@@ -41,12 +41,13 @@ log = logging.getLogger(__name__)
 
 #: Looks at a message before it is acknowledged; what it returns is told to the sender.
 Inspect = Callable[[bytes], Refusal | None]
-#: Told the reason of each message that was refused and not kept.
+#: Told the reason of each message that was refused and not kept; may block, as landing may.
 Refused = Callable[[str], None]
 
 #: Refusals whose bytes are kept although the sender is told: they may be all that is left of a finding.
 KEPT: Final = frozenset({"charset"})
 _READ_BYTES: Final = 64 * 1024
+_HANDSHAKE_SECONDS: Final = 10.0
 #: An oversize message is read to its end, so that its sender reads the answer; beyond so many times the limit
 #: the connection is closed instead.
 _SKIP_TIMES: Final = 32
@@ -190,7 +191,12 @@ class Listener:
         """
         try:
             self._server = await asyncio.start_server(
-                self._accept, self.settings.host, self.settings.port, ssl=self._tls, limit=_READ_BYTES
+                self._accept,
+                self.settings.host,
+                self.settings.port,
+                ssl=self._tls,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._tls else None,
+                limit=_READ_BYTES,
             )
         except OSError as error:
             raise Stop(
@@ -228,18 +234,27 @@ class Listener:
         self._connections.add(connection)
         try:
             await self._serve(connection)
-        except TimeoutError:
-            self.counts.timed_out += 1
-        except (_Closing, OSError):
+        except _Closing:
             pass
         except Exception as error:  # noqa: BLE001 - a fault of ours must not take the others' connections down
             log.error("%s: connection closed by %s", self.source.id, type(error).__name__)
         finally:
-            self._connections.discard(connection)
             self.counts.ignored_bytes += deframer.ignored
             await _close(writer)
+            self._connections.discard(connection)
 
     async def _serve(self, connection: _Connection) -> None:
+        try:
+            await self._talk(connection)
+        except TimeoutError:
+            self.counts.timed_out += 1
+        except OSError:
+            pass  # the peer is gone
+        if connection.deframer.in_frame and not self._stopping:
+            await self._refuse("truncated")
+
+    async def _talk(self, connection: _Connection) -> None:
+        """Read and answer until the peer has no more to say."""
         loop, deframer = asyncio.get_running_loop(), connection.deframer
         since = loop.time()
         while not self._stopping:
@@ -254,14 +269,12 @@ class Listener:
                 await self._handle(connection, frames)
             if frames or deframer.in_frame != was_open:
                 since = loop.time()
-            self._bound(deframer)
-        if deframer.in_frame and not self._stopping:
-            self._refuse("truncated")
+            await self._bound(deframer)
 
-    def _bound(self, deframer: Deframer) -> None:
+    async def _bound(self, deframer: Deframer) -> None:
         """Close the connection where its message, or all open messages together, take too much."""
         if deframer.size > self.source.record_bytes * _SKIP_TIMES:
-            self._refuse("oversize")
+            await self._refuse("oversize")
             raise _Closing
         if deframer.held and sum(one.deframer.held for one in self._connections) > self.settings.memory_bytes:
             self.counts.turned_away += 1
@@ -290,7 +303,7 @@ class Listener:
             self.counts.repeats += not outcome
         for _, refusal in verdicts:
             if refusal is not None and refusal.code not in KEPT:
-                self._refuse(refusal.code)
+                await self._refuse(refusal.code)
         charset, enhanced = self.source.charset, self.settings.enhanced
         return [acknowledge(content, refusal, charset, enhanced) for content, refusal in verdicts]
 
@@ -305,9 +318,9 @@ class Listener:
         identity = native_id(content, self.source.charset)
         return self._landing.land(RawRecord(self.source.id, identity, content, "hl7v2", self._now(), "mllp"))
 
-    def _refuse(self, code: str) -> None:
+    async def _refuse(self, code: str) -> None:
         self.counts.refused[code] += 1
-        self._refused(code)
+        await self._landing.call(self._refused, code)
 
 
 async def serve(listeners: Sequence[Listener], ready: Callable[[], None] = lambda: None) -> None:

@@ -72,6 +72,10 @@ class GroupLanding:
             if not future.done():
                 future.set_result(bool(fresh))
 
+    async def call(self, work: Callable[[str], None], argument: str) -> None:
+        """Run something else that blocks where the writes run, so that it never holds up the connections."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, work, argument)
+
     async def close(self) -> None:
         """Wait for the write that runs and for those that wait."""
         if self._task is not None:
