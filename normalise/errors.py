@@ -8,7 +8,7 @@ from __future__ import annotations
 from schemas.records import Refusal
 
 
-class SetAside(Exception):  # noqa: N818 - named by what happens next (docs: house style)
+class SetAside(Exception):
     """One record cannot become FHIR resources; ``refusal`` says why, in the sender's coordinates."""
 
     def __init__(self, refusal: Refusal) -> None:

@@ -27,9 +27,20 @@ class Building:
     """
 
     __slots__ = (
-        "_assigners", "_noted", "_resources", "asked", "at", "context", "control_id", "encounter", "institution", "notes",
-        "patient", "remembered", "zone",
-    )  # fmt: skip
+        "_assigners",
+        "_noted",
+        "_resources",
+        "asked",
+        "at",
+        "context",
+        "control_id",
+        "encounter",
+        "institution",
+        "notes",
+        "patient",
+        "remembered",
+        "zone",
+    )
 
     def __init__(self, context: SourceContext, first: Segment, control_id: str) -> None:
         self.context = context

@@ -1,6 +1,6 @@
-"""The text of a message: which character set its bytes are really in, whatever MSH-18 says.
+r"""The text of a message: which character set its bytes are really in, whatever MSH-18 says.
 
-Decoding comes before splitting, for the second byte of a GB 18030 character may equal ``| ^ ~ \\``.
+Decoding comes before splitting, for the second byte of a GB 18030 character may equal ``| ^ ~ \``.
 """
 
 from __future__ import annotations

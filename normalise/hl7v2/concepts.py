@@ -46,7 +46,9 @@ def concept(raw: str, building: Building, vocabulary: Vocabulary | None = None, 
                 if not display and (term.code == code or not system):
                     continue
             elif field:
-                building.note("bad_value", field, f"A code that the map {vocabulary.name} does not know is kept as it is.")
+                building.note(
+                    "bad_value", field, f"A code that the map {vocabulary.name} does not know is kept as it is."
+                )
         coding: Body = {"code": code}
         if system:
             coding["system"] = code_system(system, building.institution)

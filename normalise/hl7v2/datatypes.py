@@ -166,7 +166,7 @@ def _performer(raw: str, building: Building, _: int, argument: str) -> Body | No
     who = practitioner(raw, building)
     if who is None or not argument:
         return {"actor": who} if who else None
-    code, _, display = argument.partition("|")
+    code, display = argument.split("|")
     return {"function": {"coding": [{"system": _SNOMED, "code": code, "display": display}]}, "actor": who}
 
 
@@ -198,8 +198,7 @@ def _specimen_source(raw: str, building: Building, _: int) -> Body | None:
 
 def _financial_class(raw: str, building: Building, _: int) -> Body | None:
     """FC: a code and the day from which it holds; Chinese senders write code and name."""
-    first, _, second = raw.partition("^")
-    name = second.partition("^")[0]
+    first, name = [*raw.split("^"), ""][:2]
     wording = "" if moment(text(name), building.zone) else name
     return concept(first.replace("&", "^") + (f"^{wording}" if wording and "&" not in first else ""), building)
 

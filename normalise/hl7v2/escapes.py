@@ -46,7 +46,7 @@ def _layout(command: str) -> str:
 
 
 def _bytes(data: bytes, sequence: str) -> str:
-    """Characters of ``\\Xdd..\\``: the standard leaves the charset open; what is no text stays as it came."""
+    r"""Characters of ``\Xdd..\``: the standard leaves the charset open; what is no text stays as it came."""
     for codec in ("utf-8", "gb18030"):
         try:
             return _CONTROL.sub("", data.decode(codec).replace("\r\n", "\n").replace("\r", "\n"))

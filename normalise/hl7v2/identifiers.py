@@ -97,4 +97,6 @@ def coded(raw: str, building: Building) -> Body | None:
     parts = [*map(text, raw.split("^")), "", ""]
     if not parts[0]:
         return None
-    return {"value": parts[0], "system": code_system(parts[2], building.institution)} if parts[2] else {"value": parts[0]}
+    return (
+        {"value": parts[0], "system": code_system(parts[2], building.institution)} if parts[2] else {"value": parts[0]}
+    )

@@ -52,9 +52,9 @@ def assigner(namespace: str, universal: str, institution: str) -> tuple[str, str
         if name in ASSIGNERS:
             uri, display = ASSIGNERS[name]
             return uri, namespace or display
-    uri = _global(universal) or _global(namespace)
-    if uri:
-        return uri, namespace if _global(namespace) is None else ""
+    known = _global(universal) or _global(namespace)
+    if known:
+        return known, namespace if _global(namespace) is None else ""
     name = namespace or universal
     return (local_uri(institution, "ids", name), name) if name else ("", "")
 

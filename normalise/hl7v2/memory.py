@@ -1,5 +1,4 @@
-"""Pure conversions remembered: codes, units and ranges repeat in every message, and reading each anew is most of the
-work.
+"""Pure conversions remembered: codes, units and ranges repeat in every message, and are most of the work.
 
 What is remembered is a copy in bytes, so that no two resources ever share a part that somebody might change. Only
 coded fields are remembered, never names, identifiers or values.

@@ -79,9 +79,7 @@ def parse(text: str) -> Message:
     # A lone LF inside a message that ends segments with CR is text of a field, not the end of a segment.
     if "\n" in text:
         text = text.replace("\r\n", "\r")
-        if "\r" not in text:
-            text = text.replace("\n", "\r")
-        elif re.search(r"\n[A-Z][A-Z0-9]{2}" + re.escape(separators[0]), text):
+        if "\r" not in text or re.search(r"\n[A-Z][A-Z0-9]{2}" + re.escape(separators[0]), text):
             text = text.replace("\n", "\r")
     if separators != _USUAL:
         text = _usual(text, separators)
@@ -106,7 +104,9 @@ def _separators(text: str) -> str:
 
 def _usual(text: str, separators: str) -> str:
     """The same message at the usual delimiters: what was data and would now divide is escaped."""
-    sequence = re.compile(re.escape(separators[3]) + r"([^\r\n" + re.escape(separators[3]) + r"]{1,2000}?)" + re.escape(separators[3]))
+    sequence = re.compile(
+        re.escape(separators[3]) + r"([^\r\n" + re.escape(separators[3]) + r"]{1,2000}?)" + re.escape(separators[3])
+    )
     table = {ord(mark): f"\\{letter}\\" for mark, letter in _LETTERS.items() if mark not in separators}
     table |= {ord(own): usual for own, usual in zip(separators, _USUAL, strict=True)}
     pieces = []

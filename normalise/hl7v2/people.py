@@ -26,7 +26,7 @@ _REPRESENTATION: Final = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-re
 def han_name(whole: str) -> tuple[str, str] | None:
     """Return surname and given name of a Chinese name written whole, or None where the table cannot tell.
 
-    Two to four characters, no middle dot: 欧阳芳 is 欧阳 and 芳, 张媈鑎 is 张 and 媈鑎; 阿卜杜热西提·买买提 stays whole.
+    Two to four characters: 欧阳芳 is 欧阳 and 芳, 张媈鑎 is 张 and 媈鑎; 阿卜杜热西提·买买提 stays whole.
     """
     if not 2 <= len(whole) <= 4 or not _HAN.fullmatch(whole):
         return None
@@ -56,7 +56,7 @@ def human_name(raw: str, building: Building, offset: int = 0) -> Body | None:
     written = parts[7 if not offset else 13]
     if written and "text" in name and (representation := VOCABULARIES["NameRepresentation"].find(written)):
         name["extension"] = [{"url": _REPRESENTATION, "valueCode": representation.code}]
-    put_period(name, parts[start_at], parts[start_at + 1], building)
+    put_period(name, parts[start_at], parts[start_at + 1], building, parts[9 if not offset else 15])
     return name
 
 
@@ -99,7 +99,13 @@ def address(raw: str, building: Building) -> Body | None:
     line = [one for one in (*lines, other, parts[18]) if one]
     if line:
         found["line"] = line
-    for name, value in (("city", parts[2]), ("district", county), ("state", parts[3]), ("postalCode", parts[4]), ("country", parts[5])):  # noqa: E501 - one row an element
+    for name, value in (
+        ("city", parts[2]),
+        ("district", county),
+        ("state", parts[3]),
+        ("postalCode", parts[4]),
+        ("country", parts[5]),
+    ):
         if value:
             found[name] = value
     if not found:
@@ -109,7 +115,7 @@ def address(raw: str, building: Building) -> Body | None:
         found["text"] = written
     _put_code(found, "use", "AddressUse", parts[6])
     _put_code(found, "type", "AddressType", parts[6])
-    put_period(found, parts[12], parts[13], building)
+    put_period(found, parts[12], parts[13], building, parts[11])
     return found
 
 
@@ -117,7 +123,11 @@ def contact_point(raw: str, building: Building, use: str = "") -> Body | None:
     """Return a ContactPoint; ``use`` is what the field itself says where XTN.2 is silent."""
     parts = [text(part) for part in raw.split("^")] + _PAD
     system = VOCABULARIES["ContactSystem"].find(parts[2])
-    electronic = parts[2] in ("Internet", "X.400", "NET") or parts[1] == "NET" or (not parts[0] and not parts[6] and "@" in parts[3])
+    electronic = (
+        parts[2] in ("Internet", "X.400", "NET")
+        or parts[1] == "NET"
+        or (not parts[0] and not parts[6] and "@" in parts[3])
+    )
     value = (parts[3] or parts[0]) if electronic else (parts[11] or parts[0] or _number(parts))
     if not value:
         return None
@@ -151,10 +161,12 @@ def _put_code(body: Body, name: str, vocabulary: str, sent: str) -> bool:
     return term is not None
 
 
-def put_period(body: Body, start: str, end: str, building: Building) -> None:
-    """The element holds from and until these HL7 times, as far as they are valued and dates."""
+def put_period(body: Body, start: str, end: str, building: Building, span: str = "") -> None:
+    """The element holds from and until these HL7 times, as far as they are valued and dates; else over the DR."""
     if not start and not end:
-        return
+        if not span:
+            return
+        start, _, end = span.partition("&")
     first, last = moment(start, building.zone), moment(end, building.zone)
     period = {name: one.value for name, one in (("start", first), ("end", last)) if one}
     if period:

@@ -24,7 +24,9 @@ def add_provenance(reading: Reading, building: Building) -> None:
     """Each patient of the message has a Provenance: who sent what, when, by which tables, from which segments."""
     msh = reading.message.segments[0]
     building.at = msh
-    author = named_organization(msh.get(22), building) if msh.get(22) else authority(msh.get(4).partition("~")[0], building)
+    author = (
+        named_organization(msh.get(22), building) if msh.get(22) else authority(msh.get(4).partition("~")[0], building)
+    )
     evn = reading.message.one("EVN")
     event = _EVN.apply(evn, {}, building) if evn else {}
     by_patient: dict[str, list[Body]] = {}
@@ -44,7 +46,9 @@ def _target(resource: Resource) -> Body:
     return {"reference": f"{resource.type}/{resource.id}", "extension": extension}
 
 
-def _provenance(reading: Reading, building: Building, author: Body | None, application: str, targets: list[Body]) -> Body:
+def _provenance(
+    reading: Reading, building: Building, author: Body | None, application: str, targets: list[Body]
+) -> Body:
     event = reading.event
     scope = (building.context.source, application, reading.control_id, event.message, event.code)
     sender = author or {"identifier": {"value": building.institution}, "display": building.institution}

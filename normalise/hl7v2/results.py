@@ -25,15 +25,14 @@ _SOURCE: Final = mapper("OBR-Specimen")
 _OBX: Final = mapper("OBX-Observation")
 _SPM: Final = mapper("SPM-Specimen")
 _VALUES: Final = frozenset(
-    f"value{kind}"
-    for kind in ("Quantity", "CodeableConcept", "String", "Range", "Ratio", "Time", "DateTime", "Period")
+    f"value{kind}" for kind in ("Quantity", "CodeableConcept", "String", "Range", "Ratio", "Time", "DateTime", "Period")
 ) | {"component"}
 
 
 class Order:
     """One OBR with its ORC: the request, the report, and the results and specimens that follow."""
 
-    __slots__ = ("_building", "_key", "_observations", "_obr", "_occurrences", "_report", "_request", "_specimens")
+    __slots__ = ("_building", "_key", "_obr", "_observations", "_occurrences", "_report", "_request", "_specimens")
 
     def __init__(self, orc: Segment | None, obr: Segment, building: Building) -> None:
         building.at = obr
@@ -146,7 +145,9 @@ def note_of(segments: Segment) -> Body | None:
     return {"text": comment} if comment else None
 
 
-def _observation(obx: Segment, building: Building, scope: tuple[str, ...], occurrences: dict[tuple[str, ...], int]) -> Body:
+def _observation(
+    obx: Segment, building: Building, scope: tuple[str, ...], occurrences: dict[tuple[str, ...], int]
+) -> Body:
     """The Observation of an OBX. Its id: the order, OBX-3, OBX-4, and OBX-1 or else how often that came before."""
     what = _what(obx.fields)
     count = occurrences[what] = occurrences.get(what, 0) + 1

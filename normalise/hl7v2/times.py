@@ -60,7 +60,9 @@ def moment(raw: str, zone: str) -> Moment | None:
         return None
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     try:
-        local = datetime(*(int(part or low) for part, low in ((year, 1), (month, 1), (day, 1), (hour, 0), (minute, 0), (second, 0))))  # type: ignore[misc]  # noqa: DTZ001, E501 - the offset follows
+        local = datetime.fromisoformat(
+            f"{year}-{month or '01'}-{day or '01'}T{hour or '00'}:{minute or '00'}:{second or '00'}"
+        )
         tail, ambiguous = _offset(offset, local, zone) if minute else ("", False)
     except (ValueError, OverflowError):
         return None

@@ -94,8 +94,8 @@ def _structured(raw: str, _: Building, unit_of: Body) -> Body | None:
 
 
 def _range(raw: str, _: Building, unit_of: Body) -> Body | None:
-    low, _, high = raw.partition("^")
-    found = between(text(low), text(high.partition("^")[0]), unit_of)
+    ends = [*map(text, raw.split("^")), ""]
+    found = between(ends[0], ends[1], unit_of)
     return {"valueRange": found} if found else None
 
 
@@ -120,7 +120,7 @@ def _period(raw: str, building: Building, _: Body) -> Body | None:
     return {"valuePeriod": found} if found else None
 
 
-def _attachment(raw: str, building: Building, _: Body) -> Body | None:
+def _attachment(raw: str, _: Building, __: Body) -> Body | None:
     """An ED: source, type, subtype, encoding, data. FHIR carries base64; hexadecimal and plain text become it."""
     parts = [*raw.split("^", 4), "", "", "", ""]
     encoding, sent = text(parts[3]).lower(), text(parts[4])
@@ -143,7 +143,7 @@ def _encoded(encoding: str, sent: str) -> str | None:
     return base64.b64encode(sent.encode()).decode("ascii")
 
 
-def _pointer(raw: str, building: Building, _: Body) -> Body | None:
+def _pointer(raw: str, _: Building, __: Body) -> Body | None:
     """An RP: pointer, application, type, subtype."""
     parts = [*map(text, raw.split("^")), "", "", ""]
     if not parts[0] or any(one.isspace() for one in parts[0]):
@@ -155,7 +155,9 @@ def _media(type_: str, subtype: str) -> Body:
     """The MIME type of an ED or RP. HL7's ``AP^PDF`` (application) is spelt out; what is no MIME type is the title."""
     if not type_ and not subtype:
         return {}
-    main = {"ap": "application", "au": "audio", "ft": "text", "im": "image", "text": "text"}.get(type_.lower(), type_.lower())
+    main = {"ap": "application", "au": "audio", "ft": "text", "im": "image", "text": "text"}.get(
+        type_.lower(), type_.lower()
+    )
     if _MEDIA.fullmatch(main) and _MEDIA.fullmatch(subtype):
         return {"contentType": f"{main}/{subtype.lower()}"}
     return {"title": " ".join(filter(None, (type_, subtype)))}
@@ -173,10 +175,9 @@ def _composite_quantity(raw: str, building: Building, unit_of: Body) -> Body | N
 
 def _money(raw: str, _: Building, __: Body) -> Body | None:
     """An MO, or the price (an MO divided by ``&``) that begins a CP."""
-    amount, _, currency = raw.partition("^")
-    if "&" in amount:
-        amount, _, currency = amount.partition("&")
-    code = text(currency.partition("^")[0]).upper()
+    price = raw.partition("^")[0] if "&" in raw else raw.replace("^", "&")
+    amount, currency = [*price.split("&"), ""][:2]
+    code = text(currency).upper()
     known = len(code) == 3 and code.isascii() and code.isalpha()
     found = quantity(text(amount), {"unit": code, "system": "urn:iso:std:iso:4217", "code": code} if known else {})
     return {"valueQuantity": found} if found else None
@@ -211,7 +212,10 @@ def _address(raw: str, building: Building, _: Body) -> Body | None:
     found = address(raw, building)
     if found is None:
         return None
-    parts = (*found.get("line", ()), *(found.get(name, "") for name in ("city", "district", "state", "postalCode", "country")))
+    parts = (
+        *found.get("line", ()),
+        *(found.get(name, "") for name in ("city", "district", "state", "postalCode", "country")),
+    )
     return {"valueString": found.get("text") or ", ".join(filter(None, parts))}
 
 

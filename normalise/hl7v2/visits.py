@@ -92,7 +92,9 @@ def _add_financial_classes(pv1: Segment, building: Building, mode: Mode) -> None
         _FINANCIAL.apply(alone, body, building)
         if "type" in body:
             name = body["type"]["text"]
-            body["id"] = building.id_within("Coverage", building.patient, "financial class", text(one.partition("^")[0]))
+            body["id"] = building.id_within(
+                "Coverage", building.patient, "financial class", text(one.partition("^")[0])
+            )
             building.add(body | {"payor": [{"display": name}]}, mode)
 
 
