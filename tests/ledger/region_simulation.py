@@ -143,13 +143,13 @@ class RegionSimulation:
         for name, node in self.nodes.items():
             if name not in absent:
                 node.apply(final.block, final.commit_qc, final.bodies)
+        self.clock.now += 1_000
         return final
 
     def grow(self, blocks: int = 1, count: int = 3, absent: Collection[str] = ()) -> list[FinalBlock]:
         """Blocks made by whoever's turn it is, one batch of the producer's in each."""
         made = []
         for _ in range(blocks):
-            self.clock.now += 1_000
             submission = self.publish(self.producer().institution, count)
             made.append(self.finish(self.proposal(submission), absent))
         return made
