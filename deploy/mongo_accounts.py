@@ -113,7 +113,10 @@ def own_part(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
 
 def reads_exchange() -> dict[str, Any]:
     """Return the role of Airflow's triggerer, which waits for votes and signs nothing."""
-    return {"privileges": [grant(EXCHANGE, "", "find")], "roles": []}
+    return {
+        "privileges": [grant(EXCHANGE, "", "find", "createIndex")],
+        "roles": [],
+    }  # it asks for the index that is there
 
 
 def grant(database: str, collection: str, *actions: str) -> dict[str, Any]:

@@ -20,8 +20,11 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from ledger.genesis import Genesis
 
+from console.region.region import pools
+from ledger.genesis import Genesis
+from ledger.opening import KEY_FILE, VOTES_FILE
+from ledger.votes import VoteStore
 from schemas.region import Region, load_region
 from schemas.source import load_sources
 from shangmi import PublicKey
@@ -29,12 +32,14 @@ from vault.keystore import FileKeystore
 
 REPOSITORY = Path(__file__).parents[1]
 MEMBERS = "mongo-1:27017,mongo-2:27017,mongo-3:27017"
+COMMON_QUEUE = "default"  # of Airflow: tasks that wait for others and need no key
+RESERVED = {"airflow", "broker", COMMON_QUEUE, "mongo", "mongo-init", "observer", "postgres", "root", "worker-default"}
 MONGODB = "/?replicaSet=xinglin&authSource=admin"
 STATE = re.compile(r"^\$\{XINGLIN_STATE:\?[^}]*\}/(?P<folder>[^:]+):(?P<target>[^:]+)$")  # writable mounts only
 
 # What kombu's Redis transport and Celery's result backend send for a worker without remote control; seen by MONITOR.
 COMMANDS = (
-    *("ping", "hello", "auth", "client|setinfo", "client|setname", "select"),
+    *("ping", "hello", "auth", "client|setname", "select"),
     *("multi", "exec", "discard", "watch", "unwatch", "eval", "evalsha", "script|load"),
     *("get", "set", "setex", "del", "expire", "llen", "lpush", "rpush", "brpop"),
     *("zadd", "zrem", "zrange", "zrangebyscore", "zrevrangebyscore"),
@@ -48,7 +53,7 @@ def region_accounts(region: Region) -> dict[str, dict[str, str]]:
     nodes = [one.id for one in region.institutions]
     return {
         "postgres": {"airflow": password()},
-        "broker": {name: password() for name in ("airflow", *nodes)},
+        "broker": {name: password() for name in ("airflow", COMMON_QUEUE, *nodes)},
         "mongo": {name: password() for name in ("root", "observer", *nodes)},
         "keystore": {name: password() for name in nodes},
         "interface": {"admin": password(), "viewer": password()},
@@ -77,10 +82,12 @@ def secret_files(accounts: Mapping[str, Mapping[str, str]], region: Region) -> I
     yield "secrets/airflow/fernet-key", shared["fernet-key"]
     yield "secrets/airflow/jwt-secret", shared["jwt-secret"]
     yield "api-server/passwords.json", json.dumps(accounts["interface"])
-    for name, folder in (("observer", "airflow"), *((one.id, one.id) for one in region.institutions)):
+    nodes = [(one.id, one.id) for one in region.institutions]
+    for name, folder in (("airflow", "airflow"), (COMMON_QUEUE, "worker-default"), *nodes):
+        yield f"secrets/{folder}/broker-url", f"redis://{name}:{accounts['broker'][name]}@broker:6379/0"
+        yield f"secrets/{folder}/secret-key", shared["secret-key"]  # with which the interface asks workers for logs
+    for name, folder in (("observer", "airflow"), *nodes):
         yield f"secrets/{folder}/mongodb-uri", f"mongodb://{name}:{accounts['mongo'][name]}@{MEMBERS}{MONGODB}"
-        yield f"secrets/{folder}/broker-url", f"redis://{folder}:{accounts['broker'][folder]}@broker:6379/0"
-        yield f"secrets/{folder}/secret-key", shared["secret-key"]
     for one in region.institutions:
         yield f"secrets/{one.id}/key-password", accounts["keystore"][one.id]
 
@@ -96,19 +103,11 @@ def broker_accounts(passwords: Mapping[str, str]) -> Iterator[str]:
         if name == "airflow":
             yield f"user airflow on #{digest} ~* &* +@all -@admin"
             continue
-        queue = f"node-{name}"
+        queue = name if name == COMMON_QUEUE else f"node-{name}"
         keys = [queue, f"{queue}:*", f"unacked:{name}", f"unacked_index:{name}", f"unacked_mutex:{name}"]
         keys += [f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}", "_kombu.binding_deadlines"]
         allowed = [*(f"~{key}" for key in (*keys, "celery-task-meta-*")), "&/0.celeryev/*", "&celery-task-meta-*"]
         yield " ".join([f"user {name} on #{digest} resetchannels", *allowed, "-@all", *(f"+{one}" for one in COMMANDS)])
-
-
-def pools(sources: Path) -> dict[str, dict[str, Any]]:
-    """Return Airflow's pools as ``airflow pools import`` reads them: one a source, so that none starves another."""
-    return {
-        f"source-{one.id}": {"slots": 2, "description": one.title, "include_deferred": False}
-        for one in load_sources(sources)
-    }
 
 
 def owners(compose: Path) -> dict[str, int]:
@@ -123,24 +122,50 @@ def owners(compose: Path) -> dict[str, int]:
     return found
 
 
-def keystores(state: Path, region: Region) -> dict[str, PublicKey]:
-    """Return the public keys of the keystores here; made first for institutions whose key region.yaml does not give."""
-    found: dict[str, PublicKey] = {}
+def found(state: Path, region: Region) -> Genesis:
+    """Return the chain's genesis; before there is one, every institution of this host gets keystore and vote store.
+
+    An institution whose ``public_key`` stands in ``region.yaml`` keeps its key elsewhere.
+
+    Raises:
+        typer.Exit: A chain of another genesis lives here; nothing was written.
+    """
+    standing = state / "region" / "genesis.bin"
+    if standing.exists():
+        return same(Genesis.load(standing.read_bytes()), region)
+    keys: dict[str, PublicKey] = {}
     for one in region.institutions:
-        if one.public_key:
-            continue
-        folder = state / "nodes" / one.id / "keys" / one.id
-        word = (state / "secrets" / one.id / "key-password").read_bytes()
-        there = (folder / "sm2.pem").exists()
-        found[one.id] = (FileKeystore.open if there else FileKeystore.create)(folder, word).public_key
-    return found
+        if not one.public_key:
+            keys[one.id] = keystore(state, one.id)
+    return Genesis.from_region(region, keys)
+
+
+def same(standing: Genesis, region: Region) -> Genesis:
+    """Return the standing genesis if the region still is what it was made from, else stop."""
+    keys = {standing.institution(one.id): PublicKey.from_bytes(one.public_key) for one in standing.validators.members}
+    described = {one.id for one in region.institutions}
+    if described == set(keys) and Genesis.from_region(region, keys).encode() == standing.encode():
+        return standing
+    typer.echo("region.yaml changed, but a chain made from the earlier one lives here; put it back", err=True)
+    raise typer.Exit(1)
+
+
+def keystore(state: Path, institution: str) -> PublicKey:
+    """Return the public key of an institution's keystore in its home, made now where there is none."""
+    folder = state / "nodes" / institution / "keys" / institution
+    word = (state / "secrets" / institution / "key-password").read_bytes()
+    if (folder / KEY_FILE).exists():
+        return FileKeystore.open(folder, word).public_key
+    key = FileKeystore.create(folder, word).public_key
+    VoteStore.create(folder / VOTES_FILE, key).close()
+    return key
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
-    """The file has this content and, from its first byte on, this mode."""
+    """The file has this content and, from its first byte on, this mode; no link that a service left is followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
     draft.rename(path)
 
@@ -154,20 +179,11 @@ def accounts_of(state: Path, region: Region) -> dict[str, dict[str, str]]:
     return accounts
 
 
-def hand_out_genesis(state: Path, genesis: Genesis) -> None:
-    """Every node's home and the region's folder hold the same genesis and anchor.
-
-    Raises:
-        typer.Exit: A chain with another genesis lives here already; nothing is written.
-    """
-    content = genesis.encode()
-    before = state / "region" / "genesis.bin"
-    if before.exists() and before.read_bytes() != content:
-        typer.echo("region.yaml or a key changed, but a chain of the earlier genesis lives here", err=True)
-        raise typer.Exit(1)
-    for folder in (state / "region", *sorted((state / "nodes").iterdir())):
-        write(folder / "genesis.bin", content, 0o644)
+def hand_out(state: Path, genesis: Genesis) -> None:
+    """Every node's home and the region's folder hold genesis and anchor."""
+    for folder in (*sorted((state / "nodes").iterdir()), state / "region"):  # the region's last: it marks a chain
         write(folder / "anchor.json", genesis.anchor(), 0o644)
+        write(folder / "genesis.bin", genesis.encode(), 0o644)
 
 
 def give(state: Path, compose: Path) -> None:
@@ -175,7 +191,7 @@ def give(state: Path, compose: Path) -> None:
     for folder, user in owners(compose).items():
         (state / folder).mkdir(parents=True, exist_ok=True)
         for path in (state / folder, *(state / folder).rglob("*")):
-            os.chown(path, user, user)
+            os.chown(path, user, user, follow_symlinks=False)
         (state / folder).chmod(0o700)
 
 
@@ -188,17 +204,22 @@ def prepare(
     """Everything that docker-compose.yaml mounts lies in STATE; what was there is unchanged."""
     os.umask(0o022)
     region = load_region(region_file)
+    if taken := sorted(RESERVED & {one.id for one in region.institutions}):
+        raise typer.BadParameter(f"an institution cannot be called {taken[0]}: an account has that name")
     shared = state / "region"
+    if (shared / "genesis.bin").exists():
+        found(state, region)  # refuses before anything is written
     (shared / "sources").mkdir(parents=True, exist_ok=True)
     state.chmod(0o711)
     for path, content in secret_files(accounts_of(state, region), region):
         write(state / path, content.encode(), 0o400 if path.startswith("secrets/") else 0o600)
     for one in region.institutions:
         (state / "nodes" / one.id).mkdir(parents=True, exist_ok=True)
-    hand_out_genesis(state, Genesis.from_region(region, keystores(state, region)))
+    hand_out(state, found(state, region))
     shutil.copyfile(region_file, shared / "region.yaml")
     shutil.copytree(sources, shared / "sources", dirs_exist_ok=True)
-    write(shared / "pools.json", json.dumps(pools(sources), indent=1, ensure_ascii=False).encode(), 0o644)
+    named = {pool.pop("name"): pool for pool in pools(load_sources(sources))}
+    write(shared / "pools.json", json.dumps(named, indent=1).encode(), 0o644)
     if os.geteuid() == 0:
         give(state, compose)
     else:

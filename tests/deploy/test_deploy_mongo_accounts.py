@@ -69,7 +69,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Members]:
                 "--port", str(port), "--dbpath", str(data), "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64",
                 "--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false",
             ]  # fmt: skip
-            stack.callback(start("mongod", arguments, data).stop)
+            stack.callback(start("mongod", arguments, data).stop, kill=True)  # its data goes with the test
         found = Members(tuple(f"127.0.0.1:{port}" for port in ports))
         done = found.establish(folder, ACCOUNTS)
         assert done.returncode == 0, done.stderr
