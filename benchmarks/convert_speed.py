@@ -1,0 +1,153 @@
+"""Messages a second, parsed, converted and validated in one process, beside hl7v2-fhir-bridge in the same run.
+
+    python benchmarks/convert_speed.py [--messages 1000] [--rounds 7]
+
+Both get the same new messages in each round, in turn, and who begins changes with every round; the ratio is the
+median of the rounds' ratios. The peer lives in a virtual environment of its own, made once. Prints a table and writes
+bench-results/convert_speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Any
+
+from oru import messages
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PEERS = HERE / ".venv-peers"
+PEER = "hl7v2-fhir-bridge"
+VERSION = "0.1.0"
+WARM_UP = 200
+
+
+def peer_python() -> Path:
+    """Return the interpreter of the peer's own environment, made where it is not there yet."""
+    python = PEERS / "bin" / "python"
+    if not list(PEERS.glob(f"lib/python*/site-packages/*{VERSION}.dist-info")):
+        venv.create(PEERS, with_pip=True, clear=True)
+        pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", f"{PEER}=={VERSION}"]
+        subprocess.run(pip, check=True)
+    return python
+
+
+class Worker:
+    """One converter in its own process."""
+
+    def __init__(self, name: str, python: str | Path, folder: Path) -> None:
+        self.name = name
+        self.rounds: list[dict[str, Any]] = []
+        self._process = subprocess.Popen(
+            [python, HERE / "convert_worker.py", name, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, file: str) -> dict[str, Any]:
+        """Have it convert one file of messages."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(file, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.name} ended with code {self._process.wait()}; its words stand above")
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def write_messages(folder: Path, count: int, rounds: int) -> int:
+    """Write one file for the warm-up and for each round; return the mean size of a message in bytes."""
+    size = 0
+    for index in range(rounds + 1):
+        made = list(messages(count if index else WARM_UP, seed=index + 1))
+        (folder / f"round-{index}").write_bytes(b"\n\n".join(made))
+        size = sum(map(len, made)) // len(made)
+    return size
+
+
+def compare(workers: list[Worker], rounds: int) -> list[float]:
+    """Run the rounds and return the first worker's speed over the second's, round by round."""
+    for worker in workers:
+        worker.run("round-0")
+    for index in range(1, rounds + 1):
+        for worker in workers if index % 2 else reversed(workers):
+            worker.rounds.append(worker.run(f"round-{index}"))
+    ours, theirs = (worker.rounds for worker in workers)
+    return [slow["seconds"] / fast["seconds"] for fast, slow in zip(ours, theirs, strict=True)]
+
+
+def summary(worker: Worker) -> dict[str, Any]:
+    """Return the figures of one worker over all rounds."""
+    speeds = [one["messages"] / one["seconds"] for one in worker.rounds]
+    total = sum(one["messages"] for one in worker.rounds)
+    return {
+        "name": worker.name,
+        "messages_per_second": round(statistics.median(speeds)),
+        "slowest": round(min(speeds)),
+        "fastest": round(max(speeds)),
+        "refused": sum(one["refused"] for one in worker.rounds),
+        "resources_per_message": round(sum(one["resources"] for one in worker.rounds) / total, 2),
+        "numbers_per_message": round(sum(one["numbers"] for one in worker.rounds) / total, 2),
+    }
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=1000, help="messages in a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = write_messages(folder, options.messages, options.rounds)
+        workers = [Worker("xinglin", sys.executable, folder), Worker(PEER, peer_python(), folder)]
+        ratios = compare(workers, options.rounds)
+        for worker in workers:
+            worker.close()
+    report = {
+        "message_bytes": size,
+        "messages": options.messages,
+        "rounds": options.rounds,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "converters": [summary(worker) for worker in workers],
+        "ratio_median": round(statistics.median(ratios), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+    }
+    show(report)
+    results = ROOT / "bench-results"
+    results.mkdir(exist_ok=True)
+    (results / "convert_speed.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the table."""
+    print(f"ORU^R01 of {report['message_bytes']} bytes, 14 segments; parsed, converted, validated; one process each")
+    print(f"{'':20}{'messages/s':>12}{'slowest':>10}{'fastest':>10}{'refused':>9}{'resources':>11}{'numbers':>9}")
+    for one in report["converters"]:
+        print(
+            f"{one['name']:20}{one['messages_per_second']:>12,}{one['slowest']:>10,}{one['fastest']:>10,}"
+            f"{one['refused']:>9}{one['resources_per_message']:>11}{one['numbers_per_message']:>9}"
+        )
+    print(f"xinglin / {PEER}: {report['ratio_median']} (median of {report['rounds']} rounds)")
+
+
+if __name__ == "__main__":
+    main()
