@@ -48,9 +48,9 @@ def worker() -> None:
     Raises:
         OSError: One of the two is not so.
     """
+    listen(os.environ.get("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT", str(WORKER_LOGS)))
     import redis
 
-    listen(os.environ.get("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT", str(WORKER_LOGS)))
     url = Path(os.environ.get("XINGLIN_BROKER_URL_FILE", BROKER)).read_text(encoding="ascii").strip()
     try:
         with redis.Redis.from_url(url, socket_timeout=SECONDS) as broker:

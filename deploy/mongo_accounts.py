@@ -25,7 +25,8 @@ EXCHANGE = "xinglin_exchange"
 ENVELOPES = "records"  # of another institution: sealed bytes, which validators read back by sampling
 WAIT_SECONDS = 60.0
 # Error codes of MongoDB 6 and 7.
-UNAUTHORISED, AUTHENTICATION_FAILED, ALREADY_INITIATED, ROLE_EXISTS, USER_EXISTS = 13, 18, 23, 51002, 51003
+UNAUTHORISED, AUTHENTICATION_FAILED, ALREADY_INITIATED, NODE_NOT_FOUND = 13, 18, 23, 74
+ROLE_EXISTS, USER_EXISTS = 51002, 51003
 
 Client = MongoClient[dict[str, Any]]
 
@@ -55,11 +56,18 @@ def establish(members: Sequence[str], institutions: Sequence[str], accounts: Map
 def join(local: Client, members: Sequence[str]) -> None:
     """The replica set is initiated; the first member is preferred as primary, so that it can take root's account."""
     wanted = [{"_id": n, "host": host, "priority": 2 if n == 0 else 1} for n, host in enumerate(members)]
-    try:
-        local.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": wanted})
-    except OperationFailure as error:
-        if error.code not in (ALREADY_INITIATED, UNAUTHORISED):  # unauthorised: it has accounts, so it is initiated
-            raise
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            local.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": wanted})
+        except OperationFailure as error:
+            if error.code in (ALREADY_INITIATED, UNAUTHORISED):  # unauthorised: it has accounts, so it is initiated
+                return
+            if error.code != NODE_NOT_FOUND or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)  # another member does not listen yet
+        else:
+            return
 
 
 def knows(root: Client) -> bool:

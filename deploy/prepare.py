@@ -32,8 +32,19 @@ from vault.keystore import FileKeystore
 
 REPOSITORY = Path(__file__).parents[1]
 MEMBERS = "mongo-1:27017,mongo-2:27017,mongo-3:27017"
-COMMON_QUEUE = "default"  # of Airflow: tasks that wait for others and need no key
-RESERVED = {"airflow", "broker", COMMON_QUEUE, "mongo", "mongo-init", "observer", "postgres", "root", "worker-default"}
+COMMON, COMMON_QUEUE = "common", "default"  # account and queue of tasks that wait for others and need no key
+RESERVED = {
+    "airflow",
+    "broker",
+    COMMON,
+    "default",
+    "mongo",
+    "mongo-init",
+    "observer",
+    "postgres",
+    "root",
+    "worker-default",
+}
 MONGODB = "/?replicaSet=xinglin&authSource=admin"
 STATE = re.compile(r"^\$\{XINGLIN_STATE:\?[^}]*\}/(?P<folder>[^:]+):(?P<target>[^:]+)$")  # writable mounts only
 
@@ -53,7 +64,7 @@ def region_accounts(region: Region) -> dict[str, dict[str, str]]:
     nodes = [one.id for one in region.institutions]
     return {
         "postgres": {"airflow": password()},
-        "broker": {name: password() for name in ("airflow", COMMON_QUEUE, *nodes)},
+        "broker": {name: password() for name in ("airflow", COMMON, *nodes)},
         "mongo": {name: password() for name in ("root", "observer", *nodes)},
         "keystore": {name: password() for name in nodes},
         "interface": {"admin": password(), "viewer": password()},
@@ -83,7 +94,7 @@ def secret_files(accounts: Mapping[str, Mapping[str, str]], region: Region) -> I
     yield "secrets/airflow/jwt-secret", shared["jwt-secret"]
     yield "api-server/passwords.json", json.dumps(accounts["interface"])
     nodes = [(one.id, one.id) for one in region.institutions]
-    for name, folder in (("airflow", "airflow"), (COMMON_QUEUE, "worker-default"), *nodes):
+    for name, folder in (("airflow", "airflow"), (COMMON, "worker-default"), *nodes):
         yield f"secrets/{folder}/broker-url", f"redis://{name}:{accounts['broker'][name]}@broker:6379/0"
         yield f"secrets/{folder}/secret-key", shared["secret-key"]  # with which the interface asks workers for logs
     for name, folder in (("observer", "airflow"), *nodes):
@@ -103,7 +114,7 @@ def broker_accounts(passwords: Mapping[str, str]) -> Iterator[str]:
         if name == "airflow":
             yield f"user airflow on #{digest} ~* &* +@all -@admin"
             continue
-        queue = name if name == COMMON_QUEUE else f"node-{name}"
+        queue = COMMON_QUEUE if name == COMMON else f"node-{name}"
         keys = [queue, f"{queue}:*", f"unacked:{name}", f"unacked_index:{name}", f"unacked_mutex:{name}"]
         keys += [f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}", "_kombu.binding_deadlines"]
         allowed = [*(f"~{key}" for key in (*keys, "celery-task-meta-*")), "&/0.celeryev/*", "&celery-task-meta-*"]

@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure
 
 from console.region.mongod import find_mongod, free_port
 from console.region.processes import start
-from ledger.exchange import MongoExchange
+from ledger.exchange import COMMIT, MongoExchange
 from schemas.region import load_region
 
 ROOT = Path(__file__).parents[2]
@@ -132,8 +132,9 @@ def test_all_institutions_use_the_exchange_and_none_empties_it(members: Members)
 
 
 def test_the_observer_reads_the_exchange_alone(members: Members) -> None:
-    with members.login("observer") as observer:
-        observer["xinglin_exchange"]["topics"].find_one()
+    with members.login("hospital-east") as east, members.login("observer") as observer:
+        MongoExchange(east["xinglin_exchange"]).post_certificate(2, 0, COMMIT, b"certificate")
+        assert MongoExchange(observer["xinglin_exchange"]).read("COMMIT-certificate/2/0") == [b"certificate"]
         with refused():
             observer["xinglin_exchange"]["topics"].insert_one({})
         with refused():
