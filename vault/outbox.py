@@ -109,6 +109,14 @@ class Outbox:
         taken = (chunks[part["chunk"]][part["start"] * size : part["stop"] * size] for part in parts)
         return entries.unpack(b"".join(taken))
 
+    def entries(self, id_: str) -> list[Entry]:
+        """Return the entries of a submission again, in their order.
+
+        Raises:
+            Unknown: There is no such submission.
+        """
+        return self._entries(self._find(id_)["parts"])
+
     def sent(self, id_: str, tx_id: str, seq: int, tx: bytes) -> Sent:
         """The submission was handed to the ledger; returns what was first recorded, which is what counts.
 
