@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.header import Reading
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.patients import Mode, add_details, add_relative, merge, start_patient
@@ -41,8 +42,9 @@ class Assembly:
 
     def run(self) -> None:
         """Every segment that is mapped has become resources; each other kind has one note."""
+        expected = _READ if self._reading.event.kind == "result" else _READ_VISIT
         for segment in self._reading.message.segments:
-            read = _READ.get(segment.id)
+            read = expected.get(segment.id)
             if read is not None:
                 read(self, segment)
             elif segment.id not in _SILENT:
@@ -104,7 +106,7 @@ class Assembly:
     def _obx(self, segment: Segment) -> None:
         if self._order is not None:
             self._annotated = self._order.observe(segment, self._specimen)
-        elif segment.get(3).strip("^&~ "):
+        elif names_something(segment.get(3)):
             self._annotated = observe_patient(segment, self._building, self._occurrences)
         else:
             self._building.at = segment
@@ -145,3 +147,5 @@ _READ: Final[dict[str, Callable[[Assembly, Segment], None]]] = {
     "SPM": Assembly._spm,
     "NTE": Assembly._nte,
 }
+#: Orders have no place in a message about a visit or a person.
+_READ_VISIT: Final = {id_: read for id_, read in _READ.items() if id_ not in ("ORC", "OBR", "SPM")}

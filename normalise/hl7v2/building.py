@@ -66,7 +66,7 @@ class Building:
             self.notes.append(Refusal(code, where, message))
 
     def add(self, body: Body, mode: Literal["update", "ensure"] = "update", *, own: bool = True) -> Body:
-        """The resource belongs to the message, once; what a later segment says more of it is added to it.
+        """The resource belongs to the message, once. What is mentioned twice is completed; news twice is noted.
 
         Args:
             body: The resource, with ``resourceType`` and ``id``.
@@ -81,8 +81,11 @@ class Building:
         if earlier is None:
             self._resources[key] = Resource(body, self.at.label, self.patient if own else None, mode)
             return body
-        for name, value in body.items():
-            earlier.body.setdefault(name, value)
+        if own:
+            self.note("structure", 0, "The message says the same thing twice; the first is kept.")
+        else:
+            for name, value in body.items():
+                earlier.body.setdefault(name, value)
         if mode == "update" != earlier.mode:
             self._resources[key] = Resource(earlier.body, earlier.segment, earlier.patient, mode)
         return earlier.body

@@ -14,6 +14,8 @@ from normalise.hl7v2.tables import VOCABULARIES, Term, Vocabulary
 
 #: The places of code, text, system and version of the three codings of a CWE (counted from 0).
 _CODINGS: Final = ((0, 1, 2, 6), (3, 4, 5, 7), (9, 10, 11, 12))
+#: The places of codes and wordings.
+_NAMING: Final = frozenset({0, 1, 3, 4, 8, 9, 10})
 
 
 def concept(raw: str, building: Building, vocabulary: Vocabulary | None = None, field: int = 0) -> Body | None:
@@ -61,6 +63,12 @@ def concept(raw: str, building: Building, vocabulary: Vocabulary | None = None, 
     if not codings:
         return {"text": wording} if wording else None
     return {"coding": codings, "text": wording or codings[0]["code"]}
+
+
+def names_something(raw: str) -> bool:
+    """Whether a coded field's first repetition has a code or a wording, so that ``concept`` returns one."""
+    parts = raw.partition("~")[0].split("^")
+    return any(text(part) for at, part in enumerate(parts) if at in _NAMING)
 
 
 def coding(raw: str, building: Building, vocabulary: Vocabulary | None, field: int) -> Body | None:

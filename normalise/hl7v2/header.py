@@ -12,6 +12,7 @@ from typing import Final
 
 from normalise.errors import set_aside
 from normalise.hl7v2.charsets import decode
+from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Message, Segment, parse
 from normalise.hl7v2.tables import EVENTS, PATIENT_NUMBERS, Event
@@ -159,7 +160,7 @@ def _check_results(message: Message) -> None:
             known = known or segment.id == "PID"
         elif not known:
             raise set_aside("structure", segment.label, "Expected PID before the results, they came first.")
-        elif needed and not segment.get(needed).strip("^&~ "):
+        elif needed and not names_something(segment.get(needed)):
             raise _missing(f"{segment.label}-{needed}")
 
 

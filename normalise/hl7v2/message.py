@@ -117,7 +117,10 @@ def _usual(text: str, separators: str) -> str:
             position = match.end()
     pieces.append(text[position:].translate(table))
     whole = "".join(pieces)
-    return "MSH" + _USUAL + whole[whole.index("|", 4) :]
+    end = whole.find("|", 4)
+    if end < 0:
+        raise set_aside("truncated", "MSH-2", "The message ends before MSH-3. Send it whole.")
+    return "MSH" + _USUAL + whole[end:]
 
 
 def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...]]:

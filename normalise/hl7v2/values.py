@@ -90,7 +90,7 @@ def _structured(raw: str, _: Building, unit_of: Body) -> Body | None:
     if found:
         return {found[0]: found[1]}
     # 2+ and the like are no quantity: the standard's own text form (v2-to-FHIR, OBX[Observation], last rule for SN).
-    return {"valueString": " ".join(filter(None, (*parts[:4], unit_of.get("unit", ""))))} if any(parts) else None
+    return {"valueString": " ".join(filter(None, (*parts[:4], unit_of.get("unit", ""))))} if any(parts[:4]) else None
 
 
 def _range(raw: str, _: Building, unit_of: Body) -> Body | None:
