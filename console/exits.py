@@ -33,12 +33,12 @@ def print_json(value: Any) -> None:
 @contextmanager
 def sentences() -> Iterator[None]:
     """Turn the errors that a person can act on into one sentence and exit code 1."""
-    from ledger.errors import LedgerError
     from pymongo.errors import PyMongoError
-    from vault.errors import VaultError
 
     from console.region.errors import RegionError
     from dags.steps.errors import Stop
+    from ledger.errors import LedgerError
+    from vault.errors import VaultError
 
     try:
         yield

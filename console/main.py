@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console import convert, ledger, records, running
+from console import convert, demo, ledger, records, running
 
 app = typer.Typer(
     name="xinglin",
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # their frames would show local values
 )
-app.command("demo")(running.demo)
+app.command("demo")(demo.demo)
 app.command("up")(running.up)
 app.command("down")(running.down)
 app.command("status")(running.status)

@@ -12,16 +12,23 @@ from rich.console import Console
 from rich.table import Table
 
 from console.exits import fail, print_json, sentences
-from dags.steps.site import Site, site
 from schemas.reasons import sentence
 
 if TYPE_CHECKING:
+    from dags.steps.site import Site
     from vault.quarantine import SetAside
     from vault.store import Vault
 
 quarantine = typer.Typer(help="What was set aside, why, and how to send it through again.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 SourceOption = Annotated[str | None, typer.Option("--source", help="Only of this source.")]
+
+
+def site() -> Site:
+    """Return this process's site; the database's driver is loaded only now."""
+    from dags.steps.site import site as opened
+
+    return opened()
 
 
 def vaults(at: Site, source: str | None = None) -> Iterator[tuple[str, Vault]]:

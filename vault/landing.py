@@ -141,9 +141,10 @@ class Landing:
 
     def put_unreadable(self, unreadable: Unreadable) -> Landed:
         """Return once it lies in quarantine; what no record can be made of is kept and counted like one."""
-        id_ = self._keys.identify(
-            b"unreadable", unreadable.source.encode(), unreadable.digest.encode(), str(unreadable.size).encode()
-        )
+        # Two faults may concern the same bytes, or none at all (two trailers that never came).
+        refusal = unreadable.refusal
+        facts = (unreadable.source, unreadable.digest, str(unreadable.size), refusal.code, refusal.where)
+        id_ = self._keys.identify(b"unreadable", *(fact.encode() for fact in facts), unreadable.position.encode())
         key, body = self._keys.seal(id_, pack_unreadable(unreadable))
         document = {
             "_id": id_, "source": unreadable.source, "order": self._layout.take_numbers("landing"),

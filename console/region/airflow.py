@@ -78,6 +78,7 @@ class Airflow:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+            "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "great_expectations=WARNING",
             "XINGLIN_HOME": str(self.home.path),
             "XINGLIN_REGION": str(self.home.region),
             "XINGLIN_SOURCES": str(self.home.sources),

@@ -9,12 +9,11 @@ from pathlib import Path
 from ledger.genesis import Genesis
 from ledger.opening import KEY_FILE, VOTES_FILE
 from ledger.votes import VoteStore
-from vault.keystore import FileKeystore
-
 from schemas.errors import ConfigurationError
 from schemas.home import Home
 from schemas.region import Region, load_region
 from shangmi import PublicKey
+from vault.keystore import FileKeystore
 
 
 def found(home: Home) -> Genesis:

@@ -35,6 +35,7 @@ def up(home: Home, say: Say) -> Airflow:
     """
     say("keys, genesis and trust anchor")
     found(home)
+    _make_folders(home)
     if "MONGODB_URI" not in os.environ and running("mongod", home.path / "mongo") is None:
         say("MongoDB, a replica set of one")
         _start_mongod(home)
@@ -103,6 +104,14 @@ def _start_mongod(home: Home) -> None:
     folder = home.path / "mongo"
     server = start_mongod(folder, _port(home, "mongo"))
     (folder / "uri").write_text(server.uri + "\n", encoding="ascii")
+
+
+def _make_folders(home: Home) -> None:
+    """The drop folders that lie inside the home are there; those of a hospital are the hospital's to make."""
+    for source in load_sources(home.sources):
+        folder = source.settings.get("folder")
+        if folder is not None and not Path(folder).is_absolute():
+            (home.path / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _port(home: Home, name: str) -> int:

@@ -7,6 +7,7 @@ what was signed before, and the exchange lists the same bytes once.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
@@ -147,3 +148,21 @@ class Carrier:
                 except Refused:
                     continue
         raise Behind(f"height {height}: the certified block is not in the exchange yet")
+
+
+def carry_block(carriers: Sequence[Carrier]) -> int | None:
+    """Make one block of all that waits, every step in this process, and return its height; None where nothing waits.
+
+    The same steps that the DAG ``notarise`` spreads over the institutions' workers.
+    """
+    proposed = next((found for one in carriers if (found := one.propose()) is not None), None)
+    if proposed is None:
+        return None
+    voters = [one for one in carriers if one.node.is_voter]
+    for one in voters:
+        one.prepare()
+    for one in voters:
+        one.confirm()
+    for one in carriers:
+        one.apply(proposed["height"])
+    return proposed["height"]

@@ -1,0 +1,216 @@
+"""What the demo found, for somebody who manages a hospital: what came, what became of it, who confirmed it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from schemas.reasons import sentence
+
+if TYPE_CHECKING:
+    from console.demo import Account
+    from console.region.airflow import Airflow
+    from dags.steps.site import Site
+    from ledger.chain_check import ChainReport
+    from simulators.sent import Sent
+
+SAMPLE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the summary says, counted from the vaults and replicas.
+
+    Attributes:
+        title: Name of the region.
+        rows: By source: received, sealed, repeats, set aside, refused, of this run.
+        expected: The same as the simulators count it.
+        set_aside: Records in quarantine, by reason and coordinates.
+        refused: Messages refused at the door, by reason.
+        resources: Newest versions by FHIR type.
+        sealed_now: Versions sealed in this run.
+        blocks: What a person asks of each new block.
+        chain: What recomputing each replica found.
+        equal: Whether all replicas have the same head.
+        sampled: Stored records read back, opened, and proved offline.
+        faults: What was wrong with the sample, in sentences.
+        folder: Where logs and keys are.
+    """
+
+    title: str
+    rows: Mapping[str, tuple[int, ...]]
+    expected: Mapping[str, tuple[int, ...]]
+    set_aside: Mapping[tuple[str, str], int]
+    refused: Mapping[str, int]
+    resources: Mapping[str, int]
+    sealed_now: int
+    blocks: list[dict[str, Any]]
+    chain: Mapping[str, ChainReport]
+    equal: bool
+    sampled: int
+    faults: list[str]
+    folder: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds: account, chain, sample."""
+        return self.rows == self.expected and self.equal and not self.faults and all(r.ok for r in self.chain.values())
+
+    @classmethod
+    def make(cls, at: Site, before: Account, sent: Mapping[str, Sent]) -> Report:
+        """Verify everything and return what was found."""
+        from console.demo import Account
+        from console.ledger import block_facts
+        from console.records import vaults
+
+        after = Account.of(at)
+        nodes = [at.node(one.id) for one in at.region.institutions]
+        stores = dict(vaults(at))
+        resources: Counter[str] = Counter()
+        aside: Counter[tuple[str, str]] = Counter()
+        for vault in stores.values():
+            resources.update(vault.summary().resources)
+            aside.update((one.code, one.where) for one in vault.quarantine.list(limit=100_000))
+        refused: Counter[str] = Counter()
+        for one in after.refused.values():
+            refused.update(one)
+        sampled, faults = _sample(at)
+        return cls(
+            at.region.name,
+            {name: _row(after, before, name) for name in sent},
+            {name: _expected(one) for name, one in sent.items()},
+            aside,
+            refused,
+            resources,
+            after.resources - before.resources,
+            [block_facts(nodes[0].replica, height) for height in range(before.height + 1, after.height + 1)],
+            {node.institution: node.verify_chain() for node in nodes},
+            len({node.replica.view.head.block_id for node in nodes}) == 1,
+            sampled,
+            faults,
+            str(at.home.path),
+        )
+
+    def print(self, console: Console, airflow: Airflow, seconds: float) -> None:
+        """Write the summary."""
+        console.print(
+            f"\n[bold]{self.title}[/bold]: what came, and what became of it ({seconds:.0f} s)", highlight=False
+        )
+        console.print(self._sources())
+        self._print_reasons(console)
+        kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.resources.items()))
+        console.print(f"Sealed: {self.sealed_now} new FHIR resources. The vaults hold {kinds}.\n", highlight=False)
+        self._print_blocks(console)
+        self._print_checks(console)
+        console.print(
+            f"\n[bold]Where to look next[/bold]\n"
+            f"  Airflow    {airflow.address}   user admin   password {airflow.password}\n"
+            f"  Chain      xinglin ledger show {self.blocks[-1]['height'] if self.blocks else 1}\n"
+            f"  Set aside  xinglin quarantine list\n"
+            f"  The region keeps running; stop it with: make down",
+            highlight=False,
+        )
+
+    def _sources(self) -> Table:
+        table = Table("source", box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("received", "sealed", "repeats", "set aside", "refused"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for name, row in self.rows.items():
+            table.add_row(name, *map(str, row))
+        return table
+
+    def _print_reasons(self, console: Console) -> None:
+        for title, rows in (
+            (
+                "Set aside, kept encrypted for repair",
+                [(f"{c} at {w or '-'}", n) for (c, w), n in self.set_aside.items()],
+            ),
+            ("Refused at the door, left with the sender", list(self.refused.items())),
+        ):
+            if rows:
+                console.print(f"{title}:", highlight=False)
+            for reason, count in sorted(rows):
+                console.print(
+                    f"  {count:4}  {reason}: {sentence(reason.split(' ')[0])}", highlight=False, soft_wrap=True
+                )
+        console.print()
+
+    def _print_blocks(self, console: Console) -> None:
+        for one in self.blocks:
+            console.print(
+                f"Block {one['height']}: {one['entries']} entries of {_names(one['batches'])}, built by {one['builder']},\n"
+                f"  confirmed by {', '.join(one['confirmed_by'])} ({one['weight']} of {one['of']} votes)",
+                highlight=False,
+            )
+        if not self.blocks:
+            console.print("No new block: nothing new was sealed.")
+
+    def _print_checks(self, console: Console) -> None:
+        report = next(iter(self.chain.values()))
+        checks = {
+            "account: what was sent is what arrived, to the message": self.rows == self.expected,
+            f"chain: {len(self.chain)} replicas computed again from genesis, {report.blocks} blocks, {report.entries} "
+            f"entries, {report.signatures} signatures each; all equal": self.equal
+            and all(one.ok for one in self.chain.values()),
+            f"sample: {self.sampled} stored records opened, and proved offline from the trust anchor": not self.faults,
+        }
+        console.print("\n[bold]Verified[/bold]")
+        for check, holds in checks.items():
+            console.print(
+                f"  {'[green]✓[/green]' if holds else '[red]✗[/red]'} {check}", highlight=False, soft_wrap=True
+            )
+        for name, row in self.rows.items():
+            if row != self.expected[name]:
+                console.print(f"    {name}: expected {self.expected[name]}, found {row}", highlight=False)
+        for name, one in self.chain.items():
+            if one.fault:
+                console.print(f"    {name}: block {one.fault.height}: {one.fault.message}", highlight=False)
+        for fault in self.faults:
+            console.print(f"    {fault}", highlight=False)
+
+
+def _row(after: Account, before: Account, name: str) -> tuple[int, ...]:
+    outcomes = after.outcomes.get(name, {})
+    earlier = before.outcomes.get(name, {})
+    return (
+        after.received.get(name, 0) - before.received.get(name, 0),
+        *(outcomes.get(key, 0) - earlier.get(key, 0) for key in ("sealed", "repeats", "set aside")),
+        sum(after.refused.get(name, {}).values()) - sum(before.refused.get(name, {}).values()),
+    )
+
+
+def _expected(sent: Sent) -> tuple[int, ...]:
+    return sent.received, sent.sealed, sent.repeats, sent.set_aside.total(), sent.refused.total()
+
+
+def _names(batches: list[dict[str, Any]]) -> str:
+    return ", ".join(sorted({one["institution"] for one in batches}))
+
+
+def _sample(at: Site) -> tuple[int, list[str]]:
+    """Return how many records were drawn from every vault, and what was wrong with them."""
+    from console.records import vaults
+    from ledger.errors import LedgerError
+    from ledger.proof import verify_proof
+    from ledger.proving import prove
+    from vault.errors import VaultError
+
+    anchor, faults, drawn = at.home.anchor.read_bytes(), [], 0
+    replica = at.node(at.region.voters[0].id).replica
+    for name, vault in vaults(at):
+        for found in vault.records.sample(SAMPLE):
+            drawn += 1
+            try:
+                vault.records.verify(found.rid, found.version)
+                proof = prove(replica, found.rid, found.version, name)
+                verify_proof(orjson.dumps(proof), anchor, vault.records.envelope(found.locator))
+            except (VaultError, LedgerError, KeyError) as error:
+                faults.append(f"{name}, record {found.locator}: {error}")
+    return drawn, faults

@@ -1,0 +1,107 @@
+"""`xinglin up`, `down`, `status`, `listen`: the region on this machine as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from console.exits import print_json, sentences
+
+if TYPE_CHECKING:
+    from ledger.replica import Replica
+    from vault.store import Vault
+
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+
+
+def up() -> None:
+    """Start the region, or what of it does not run, and keep it running."""
+    from console.region.region import up as start
+    from schemas.home import Home
+
+    console = Console()
+    with sentences():
+        airflow = start(Home.from_environment(), lambda step: console.print(f"· {step}", highlight=False))
+    console.print(
+        f"The region runs. Airflow: {airflow.address}  user admin  password {airflow.password}", highlight=False
+    )
+    console.print("Stop it with `xinglin down` (make down); what it holds stays.")
+
+
+def down() -> None:
+    """Stop everything that `up` or `demo` started; what it holds stays."""
+    from console.region.region import down as stop
+    from schemas.home import Home
+
+    with sentences():
+        stopped = stop(Home.from_environment())
+    Console().print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def listen(
+    sources: Annotated[list[str], typer.Argument(help="Ids of sources that send by themselves.")],
+) -> None:
+    """Listen for sources until SIGTERM; a message is acknowledged only once it is durable."""
+    import asyncio
+    import logging
+
+    from dags.steps.listen import listen as serve
+    from dags.steps.site import site
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    with sentences():
+        at = site()
+        asyncio.run(serve([at.source(one) for one in sources], at))
+
+
+def status(as_json: Json = False) -> None:
+    """Show what every source sent, what became of it, and how far the chain is."""
+    from console.ledger import replicas
+    from console.records import site, vaults
+
+    with sentences():
+        chain = replicas()
+        heights = {name: replica.view.head.height for name, replica in chain.items()}
+        facts = {
+            name: {**asdict(vault.summary()), "open": unconfirmed(vault, chain.get(name))}
+            for name, vault in vaults(site())
+        }
+    if as_json:
+        print_json({"institutions": facts, "heights": heights})
+        return
+    console = Console()
+    console.print(sources_table([source for one in facts.values() for source in one["sources"].items()]))
+    for name, one in facts.items():
+        console.print(f"{name}: {one['versions']} sealed, {one['open']} wait for a block", highlight=False)
+    heads = ", ".join(f"{name} {height}" for name, height in heights.items())
+    console.print(f"chain: {heads or 'no block yet'}", highlight=False)
+
+
+def unconfirmed(vault: Vault, replica: Replica | None) -> int:
+    """Return how many sealed entries stand in no final block of the institution's own replica."""
+    from ledger.fate import fate_of
+
+    entries = vault.summary()
+    sent = vault.outbox.outstanding()
+    final = sum(one.count for one in sent if replica is not None and fate_of(replica, one.tx).height is not None)
+    return entries.waiting + entries.submissions.get("assigned", 0) + sum(one.count for one in sent) - final
+
+
+def sources_table(totals: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+    """Return the table that a hospital's manager reads: a row a source."""
+    table = Table("source", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("received", "sealed", "repeats", "set aside", "waiting", "refused"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for source, one in totals:
+        numbers = (
+            one["received"], one["sealed"], one["duplicate"], one["quarantined"],
+            one["pending"] + one["batched"], sum(one["refused"].values()),
+        )  # fmt: skip
+        table.add_row(source, *map(str, numbers))
+    return table
