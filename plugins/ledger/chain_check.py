@@ -65,7 +65,7 @@ class RecomputedChain:
     def _take(self, tree: SparseTree, values: Mapping[bytes, bytes]) -> None:
         change = tree.update({key: value_hash(value) for key, value in values.items()})
         self._nodes.take(change)
-        self._values.update(values)
+        self._values.update({value_hash(value): value for value in values.values()})
 
     @property
     def history_root(self) -> bytes:
@@ -77,9 +77,9 @@ class RecomputedChain:
         """The state as computed so far."""
         return SparseTree(self._nodes, self.head.state_root)
 
-    def values(self, keys: Collection[bytes]) -> Mapping[bytes, bytes]:
-        """Return the computed value of each key that has one."""
-        return {key: self._values[key] for key in keys if key in self._values}
+    def values(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the computed ones of these state values, by value hash."""
+        return {one: self._values[one] for one in hashes if one in self._values}
 
     def known(self, submitter: bytes, keys: Sequence[bytes]) -> int:
         """Return how many of these the index places below the next block.

@@ -44,8 +44,8 @@ class ChainView(Protocol):
         """The state after the last block."""
         ...
 
-    def values(self, keys: Collection[bytes]) -> Mapping[bytes, bytes]:
-        """Return the stored value of each key that has one."""
+    def values(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored ones of these state values, by value hash."""
         ...
 
     def known(self, submitter: bytes, keys: Sequence[bytes]) -> int:
@@ -148,8 +148,9 @@ class Execution:
         return self._institutions[id_]
 
     def _value(self, key: bytes) -> bytes:
-        value = self.view.values([key]).get(key)
-        if value is None or self.view.tree.hashes([key]).get(key) != value_hash(value):
+        hash_ = self.view.tree.hashes([key]).get(key, b"")
+        value = self.view.values([hash_]).get(hash_)
+        if value is None or hash_ != value_hash(value):
             raise Diverged("a stored value is missing or is not the one the state root commits to")
         return value
 

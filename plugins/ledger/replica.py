@@ -1,20 +1,19 @@
 """One institution's own copy of the chain in its own MongoDB database (sections 2 and 13).
 
-Applying a block first writes what may be written twice (leaves, and the index of records, both marked with the
-height), then moves the head in one transaction together with block, state and history. What a crash leaves of a
-height above the head does not exist for any reader, and the same block's second coming completes it.
+Applying a block first writes what may be written twice: leaves, index of records, block, history, and state under its
+own hashes. Then one document, the head, moves; that write alone makes the block exist. What a crash leaves above the
+head is seen by no reader, and the same block's second coming completes it. No transaction is needed, so none is left
+open by a killed process to stand in its successor's way (``docs/decisions/0102``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pymongo import DeleteMany, ReplaceOne, WriteConcern
-from pymongo.client_session import ClientSession
+from pymongo import ReplaceOne, WriteConcern
 from pymongo.collection import Collection as MongoCollection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
@@ -77,7 +76,7 @@ class Replica:
     """A chain in a MongoDB database that belongs to one institution alone.
 
     Args:
-        database: Its database; a replica set, since the head moves in a transaction.
+        database: Its database.
         genesis: The chain it holds or will hold.
 
     Raises:
@@ -86,10 +85,11 @@ class Replica:
 
     def __init__(self, database: Database[Document], genesis: Genesis) -> None:
         self.genesis = genesis
-        self._database = database.with_options(
+        # A majority that has the head has all that was written before it: the oplog is taken over in order.
+        self._database = database.with_options(write_concern=WriteConcern(1), read_concern=ReadConcern("majority"))
+        self._meta = database.with_options(
             write_concern=WriteConcern("majority", j=True), read_concern=ReadConcern("majority")
-        )
-        self._meta = self._database["meta"]
+        )["meta"]
         self._blocks = self._database["blocks"]
         self._bodies = self._database["bodies"]
         self._nodes = self._database["state_nodes"]
@@ -104,17 +104,12 @@ class Replica:
 
     def _begin(self) -> None:
         """Write genesis as height 0; again after a crash gives the same."""
-        # A collection cannot be made inside a transaction that others may run at once: make them all now.
-        existing = set(self._database.list_collection_names())
-        for one in (self._blocks, self._bodies, self._nodes, self._values, self._history, self._conflicts):
-            if one.name not in existing:
-                self._database.create_collection(one.name)
         values = self.genesis.state()
         header = self.genesis.header
         tree = SparseTree(self, bytes(32)).update({key: value_hash(value) for key, value in values.items()})
         frontier, made = Frontier().append(history_leaf(header.block_id))
         _upsert(self._nodes, {one: {"d": data} for one, data in tree.added.items()})
-        _upsert(self._values, {key: {"d": value} for key, value in values.items()})
+        _upsert(self._values, {value_hash(value): {"d": value} for value in values.values()})
         _upsert(self._history, {_history_id(level, index): {"d": one} for level, index, one in made})
         _upsert(self._meta, {"head": _head(header, b"", frontier)})
 
@@ -142,31 +137,24 @@ class Replica:
             self._write_body(height, index, batch.body)
             self._index(batch.tx.submitter, batch.leaves.keys, height, index)
         frontier, made = view.frontier.append(history_leaf(header.block_id))
-        document = {
-            "_id": height, "id": header.block_id, "block": final.block, "qc": final.commit_qc,
-            "entries": execution.count,
-        }  # fmt: skip
-        with self._transaction() as session:
-            moved = self._meta.replace_one(
-                {"_id": "head", "height": height - 1, "block_id": header.prev_block_id},
-                _head(header, final.commit_qc, frontier),
-                session=session,
-            )
-            if not moved.matched_count:
-                raise Diverged("the replica moved while a block was applied; its head is not what was built on")
-            self._blocks.insert_one(document, session=session)
-            change = execution.change
-            _upsert(self._values, {key: {"d": one} for key, one in execution.state_values().items()}, session)
-            _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()}, session, change.removed)
-            _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made}, session)
+        change = execution.change
+        _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made})
+        _upsert(self._values, {value_hash(one): {"d": one} for one in execution.state_values().values()})
+        _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()})
+        _upsert(self._blocks, {height: {"id": header.block_id, "block": final.block, "qc": final.commit_qc}})
+        moved = self._meta.replace_one(
+            {"_id": "head", "height": height - 1, "block_id": header.prev_block_id},
+            _head(header, final.commit_qc, frontier),
+        )
+        if not moved.matched_count:
+            self._check_overtaken(header)
+        elif change.removed:
+            self._nodes.delete_many({"_id": {"$in": list(change.removed)}})
 
-    @contextmanager
-    def _transaction(self) -> Iterator[ClientSession]:
-        with (
-            self._database.client.start_session() as session,
-            session.start_transaction(write_concern=WriteConcern("majority", j=True)),
-        ):
-            yield session
+    def _check_overtaken(self, header: Header) -> None:
+        """Raise Diverged unless another process of this institution has applied the same block meanwhile."""
+        if self.view.head.height < header.height or self.header(header.height) != header:
+            raise Diverged("the replica moved while a block was applied; its head is not what was built on")
 
     def _write_body(self, height: int, index: int, body: bytes) -> None:
         chunks = range(0, len(body), CHUNK)
@@ -192,9 +180,9 @@ class Replica:
         """Return the stored ones of these state nodes."""
         return _fetch(self._nodes, hashes)
 
-    def values(self, keys: Collection[bytes]) -> Mapping[bytes, bytes]:
-        """Return the stored ones of these state values."""
-        return _fetch(self._values, keys)
+    def values(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored ones of these state values, by value hash."""
+        return _fetch(self._values, hashes)
 
     def history_node(self, level: int, index: int) -> bytes:
         """Return one complete subtree of the history tree."""
@@ -280,9 +268,9 @@ class ReplicaView:
         """The state after the head."""
         return SparseTree(self._replica, self.head.state_root)
 
-    def values(self, keys: Collection[bytes]) -> Mapping[bytes, bytes]:
-        """Return the stored value of each key that has one."""
-        return self._replica.values(keys)
+    def values(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored ones of these state values, by value hash."""
+        return self._replica.values(hashes)
 
     def known(self, submitter: bytes, keys: Sequence[bytes]) -> int:
         """Return how many of these an institution has published before."""
@@ -304,17 +292,7 @@ def _fetch(collection: MongoCollection[Document], keys: Collection[bytes]) -> di
     return {bytes(one["_id"]): bytes(one["d"]) for one in collection.find({"_id": {"$in": list(keys)}})}
 
 
-def _upsert(
-    collection: MongoCollection[Document],
-    documents: Mapping[Any, Document],
-    session: ClientSession | None = None,
-    gone: Collection[bytes] = (),
-) -> None:
-    """Write documents under their ids, whatever stood there, and remove others."""
-    writes: list[ReplaceOne[Document] | DeleteMany] = [
-        ReplaceOne({"_id": key}, {"_id": key, **document}, upsert=True) for key, document in documents.items()
-    ]
-    if gone:
-        writes.append(DeleteMany({"_id": {"$in": list(gone)}}))
-    if writes:
-        collection.bulk_write(writes, ordered=False, session=session)
+def _upsert(collection: MongoCollection[Document], documents: Mapping[Any, Document]) -> None:
+    """Write documents under their ids, whatever stood there."""
+    writes = [ReplaceOne({"_id": key}, {"_id": key, **document}, upsert=True) for key, document in documents.items()]
+    collection.bulk_write(writes, ordered=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,8 +69,9 @@ class RegionSimulation:
         self.mongo, self.folder, self.name = mongo, folder, name
         self.nodes: dict[str, Node] = {}
         for one in MEMBERS:
-            VoteStore.create(folder / f"{one.id}.votes", self.keys[one.id].public)
-            self.nodes[one.id] = self.open(one.id)
+            VoteStore.create(folder / f"{one.id}.votes", self.keys[one.id].public).close()
+        with ThreadPoolExecutor(len(MEMBERS)) as pool:
+            self.nodes.update(pool.map(lambda one: (one.id, self.open(one.id)), MEMBERS))
 
     def database_name(self, institution: str) -> str:
         return f"{self.name}_{institution}"
@@ -87,8 +89,8 @@ class RegionSimulation:
         )
 
     def close(self) -> None:
-        for one in MEMBERS:
-            self.mongo.drop_database(self.database_name(one.id))
+        with ThreadPoolExecutor(len(MEMBERS)) as pool:
+            list(pool.map(lambda one: self.mongo.drop_database(self.database_name(one.id)), MEMBERS))
 
     @property
     def voters(self) -> list[str]:

@@ -1,0 +1,202 @@
+"""The vote store: nothing signed twice, nothing forgotten, no signature before its bytes are on disk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.errors import Halted, Refused
+from ledger.votes import Slot, VoteStore
+from shangmi import PrivateKey
+
+CHAIN = bytes(32)
+KEY = PrivateKey.generate()
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VoteStore:
+    return VoteStore.create(tmp_path / "key.votes", KEY.public)
+
+
+def draft(message: bytes, payload: bytes = b"") -> Callable[[bytes], tuple[bytes, bytes]]:
+    return lambda _: (message, payload)
+
+
+def sign(store: VoteStore, slot: Slot, message: bytes, lock: bytes = b"") -> bytes:
+    return store.sign(CHAIN, slot, KEY, draft(message), expected=message, lock=lock).signature
+
+
+def test_a_place_is_signed_once_and_its_repeat_gets_the_stored_bytes(store: VoteStore) -> None:
+    signature = sign(store, Slot(1, 0, 1), b"block A")
+    assert KEY.public.verify(signature, b"block A")
+    assert sign(store, Slot(1, 0, 1), b"block A") == signature
+    before = store.dump()
+    with pytest.raises(Refused, match="double vote"):
+        sign(store, Slot(1, 0, 1), b"block B")
+    assert store.dump() == before
+
+
+@pytest.mark.parametrize("behind", [Slot(1, 9, 3), Slot(2, 0, 3), Slot(2, 1, 1)])
+def test_nothing_behind_the_last_place_is_signed(store: VoteStore, behind: Slot) -> None:
+    sign(store, Slot(2, 1, 2), b"commit")
+    before = store.dump()
+    with pytest.raises(Refused, match="order of votes"):
+        sign(store, behind, b"late")
+    assert store.dump() == before
+
+
+def test_a_draft_that_refuses_leaves_no_trace(store: VoteStore) -> None:
+    sign(store, Slot(1, 0, 2), b"commit", lock=b"a lock")
+    before = store.dump()
+
+    def refuse(lock: bytes) -> tuple[bytes, bytes]:
+        raise Refused("lock", "6", "locked", lock)
+
+    with pytest.raises(Refused) as refused:
+        store.sign(CHAIN, Slot(1, 1, 1), KEY, refuse)
+    assert refused.value.lock_qc == b"a lock"
+    assert store.dump() == before and store.last(CHAIN) == Slot(1, 0, 2)
+
+
+def test_a_lock_holds_for_its_height_only_and_for_its_chain_only(store: VoteStore) -> None:
+    sign(store, Slot(1, 0, 2), b"commit", lock=b"a lock")
+    assert store.lock(CHAIN, 1) == b"a lock"
+    assert store.lock(CHAIN, 2) == b"" == store.lock(b"\1" * 32, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(0, 3), st.sampled_from([b"A", b"B"])), max_size=12
+    )
+)
+def test_whatever_is_asked_in_whatever_order_no_place_ever_has_two_messages(
+    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[int, int, int, bytes]]
+) -> None:
+    store = VoteStore.create(tmp_path_factory.mktemp("votes") / "key.votes", KEY.public)
+    given_out: dict[Slot, bytes] = {}
+    highest = Slot(0, 0, 0)
+    for height, round_, step, message in asked:
+        slot = Slot(height, round_, step)
+        try:
+            sign(store, slot, message)
+        except Refused:
+            continue
+        assert given_out.setdefault(slot, message) == message
+        assert slot >= highest or slot in given_out
+        highest = max(highest, slot)
+    store.close()
+
+
+def test_many_threads_with_different_blocks_get_one_signed(store: VoteStore) -> None:
+    def attempt(number: int) -> bytes | None:
+        try:
+            return sign(store, Slot(5, 0, 1), b"block %d" % number)
+        except Refused:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [one for one in pool.map(attempt, range(8)) if one]
+    assert len(results) == 1 and len(store.dump()) == 1
+
+
+RACER = """
+import sys
+from pathlib import Path
+from ledger.errors import Refused
+from ledger.votes import Slot, VoteStore
+from shangmi import PrivateKey
+key = PrivateKey.from_scalar(bytes.fromhex(sys.argv[2]))
+message = sys.argv[3].encode()
+try:
+    store = VoteStore(Path(sys.argv[1]))
+    signed = store.sign(bytes(32), Slot(7, 0, 1), key, lambda _: (message, b''), expected=message)
+    print(signed.signature.hex())
+except Refused as error:
+    print(error.rule)
+"""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ledger.votes import Slot, VoteStore
+from shangmi import PrivateKey
+class Key:
+    public = PrivateKey.from_scalar(bytes.fromhex(sys.argv[2])).public
+    def sign(self, message):
+        os.kill(os.getpid(), signal.SIGKILL)
+VoteStore(Path(sys.argv[1])).sign(bytes(32), Slot(7, 0, 1), Key(), lambda _: (b'block A', b''))
+"""
+SCALAR = bytes(31) + b"\7"
+
+
+def run(script: str, path: Path, *more: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
+    command = [sys.executable, "-c", script, str(path), SCALAR.hex(), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_processes_with_one_key_and_different_blocks_get_one_signed(tmp_path: Path) -> None:
+    path = tmp_path / "key.votes"
+    VoteStore.create(path, PrivateKey.from_scalar(SCALAR).public).close()
+    racers = [run(RACER, path, f"block {number}") for number in range(4)]
+    outcomes = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    assert outcomes.count("double vote") == 3
+    [signature] = [one for one in outcomes if one != "double vote"]
+    assert [signed.signature.hex() for _, signed in VoteStore(path).dump()] == [signature]
+
+
+def test_a_process_killed_between_writing_and_signing_cannot_sign_another_block(tmp_path: Path) -> None:
+    path = tmp_path / "key.votes"
+    key = PrivateKey.from_scalar(SCALAR)
+    VoteStore.create(path, key.public).close()
+    killed = run(KILLED, path)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    store = VoteStore(path)
+    [(slot, left)] = store.dump()
+    assert (slot, left.message, left.signature) == (Slot(7, 0, 1), b"block A", b"")
+    with pytest.raises(Refused, match="double vote"):
+        store.sign(CHAIN, slot, key, draft(b"block B"), expected=b"block B")
+    signed = store.sign(CHAIN, slot, key, draft(b"block A"), expected=b"block A")
+    assert key.public.verify(signed.signature, b"block A")
+
+
+def test_a_key_without_its_vote_state_refuses_and_says_how_to_recover(tmp_path: Path) -> None:
+    path = tmp_path / "key.votes"
+    with pytest.raises(Halted, match="take a new key by governance"):
+        VoteStore(path)
+    assert not path.exists()
+    VoteStore.create(path, KEY.public).close()
+    before = path.read_bytes()
+    with pytest.raises(Halted, match="must not begin anew"):
+        VoteStore.create(path, KEY.public)
+    assert path.read_bytes() == before
+    with pytest.raises(Halted, match="another key"):
+        VoteStore(path).check_owner(PrivateKey.generate().public)
+
+
+def test_a_damaged_file_refuses_and_says_how_to_recover(tmp_path: Path) -> None:
+    path = tmp_path / "key.votes"
+    path.write_bytes(b"this is no database, and it is long enough to be seen as none" * 20)
+    with pytest.raises(Halted, match="cannot be opened"):
+        VoteStore(path)
+    path.unlink()
+    sqlite3.connect(path).close()
+    path.touch()
+    with pytest.raises(Halted, match="cannot be used"):
+        VoteStore(path).last(CHAIN)
+
+
+def test_only_its_owner_may_read_the_file(store: VoteStore, tmp_path: Path) -> None:
+    assert (tmp_path / "key.votes").stat().st_mode & 0o077 == 0
