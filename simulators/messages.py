@@ -109,15 +109,24 @@ def stamp(at: datetime) -> str:
     return at.strftime("%Y%m%d%H%M%S%z")
 
 
-def adt(event: str, visit: Visit, sender: Sender, control_id: str, at: datetime, merged: str = "") -> bytes:
-    """Return an ADT message; ``merged`` is the record number that A40 gives up."""
+def adt(event: str, visit: Visit, sender: Sender, control_id: str, at: datetime, temporary: str = "") -> bytes:
+    """Return an ADT message.
+
+    Args:
+        event: ``A01``, ``A03``, ``A04``, ``A08`` or ``A40``.
+        visit: What it tells of.
+        sender: Who tells it.
+        control_id: MSH-10.
+        at: When it is sent.
+        temporary: The record number of somebody registered without papers; A40 gives it up, the others use it.
+    """
     segments = [
         _msh(sender, f"ADT^{event}", control_id, at),
         f"EVN|{event}|{stamp(at)}|||{_doctor(visit, 0)}",
-        _pid(visit.patient, sender),
+        _pid(visit.patient, sender, "" if event == "A40" else temporary),
     ]
     if event == "A40":
-        segments.append(f"MRG|{merged}^^^{sender.facility}&{sender.oid}&ISO^MR||||||{visit.patient.name}")
+        segments.append(f"MRG|{temporary}^^^{sender.facility}&{sender.oid}&ISO^MR||||||{visit.patient.name}")
         return _encoded(segments, sender)
     chance = visit.chance
     diagnosis = chance.choice(_DIAGNOSES)
@@ -184,12 +193,13 @@ def _msh(sender: Sender, kind: str, control_id: str, at: datetime) -> str:
     )
 
 
-def _pid(who: Patient, sender: Sender) -> str:
+def _pid(who: Patient, sender: Sender, temporary: str = "") -> str:
     _, province, city, district, code = who.area
-    record = f"{record_number(who)}^^^{sender.facility}&{sender.oid}&ISO^MR"
-    identity = f"{who.identity}^^^公安部&2.16.156.10011.1.3&ISO^NI"
+    numbers = f"{temporary or record_number(who)}^^^{sender.facility}&{sender.oid}&ISO^MR"
+    if not temporary:
+        numbers += f"~{who.identity}^^^公安部&2.16.156.10011.1.3&ISO^NI"
     return (
-        f"PID|1||{record}~{identity}||{who.name}^^^^^^L^I||{who.born:%Y%m%d}|{who.sex}|||{who.street}^{district}^{city}"
+        f"PID|1||{numbers}||{who.name}^^^^^^L^I||{who.born:%Y%m%d}|{who.sex}|||{who.street}^{district}^{city}"
         f"^{province}^{code}^CHN^H||^PRN^CP^^86^^{who.phone}||zh|M||||||{who.nation[0]}^{who.nation[1]}^GB/T 3304"
         "||||||CHN^中国^GB/T 2659"
     )

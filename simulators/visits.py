@@ -49,5 +49,6 @@ def _visit(visit: Visit, sender: Sender, without_papers: bool) -> Iterator[bytes
         if event == "R01":
             yield oru(visit, sender, control_id, at, control_id)
         else:
-            yield adt(event, visit, sender, control_id, at, f"T{visit.number}")
+            unknown = without_papers and (number == 0 or event == "A40")
+            yield adt(event, visit, sender, control_id, at, f"T{visit.number}" if unknown else "")
         at += step
