@@ -102,21 +102,20 @@ def _separators(text: str) -> str:
     return separators
 
 
-def _usual(text: str, separators: str) -> str:
+def _usual(text: str, own: str) -> str:
     """The same message at the usual delimiters: what was data and would now divide is escaped."""
-    sequence = re.compile(
-        re.escape(separators[3]) + r"([^\r\n" + re.escape(separators[3]) + r"]{1,2000}?)" + re.escape(separators[3])
-    )
-    table = {ord(mark): f"\\{letter}\\" for mark, letter in _LETTERS.items() if mark not in separators}
-    table |= {ord(own): usual for own, usual in zip(separators, _USUAL, strict=True)}
+    as_data = {mark: f"\\{letter}\\" for mark, letter in _LETTERS.items()}
+    table = {ord(mark): escaped for mark, escaped in as_data.items() if mark not in own}
+    table |= {ord(mark): usual for mark, usual in zip(own, _USUAL, strict=True)}
+    meant = {letter: as_data.get(mark, mark) for mark, letter in zip(own, _LETTERS.values(), strict=True)}
+    quote = re.escape(own[3])
     pieces = []
     position = 0
-    for match in sequence.finditer(text, 8):
-        if re.fullmatch(r"[FSRETHNP]|[XCMZ.].*", match[1]):
-            pieces += [text[position : match.start()].translate(table), "\\" + match[1] + "\\"]
+    for match in re.finditer(f"{quote}([FSRETHNP]|[XCMZ.][^\r\n{quote}]{{0,2000}}){quote}", text):
+        if match.start() >= 8:
+            pieces += [text[position : match.start()].translate(table), meant.get(match[1], f"\\{match[1]}\\")]
             position = match.end()
-    pieces.append(text[position:].translate(table))
-    whole = "".join(pieces)
+    whole = "".join(pieces) + text[position:].translate(table)
     end = whole.find("|", 4)
     if end < 0:
         raise set_aside("truncated", "MSH-2", "The message ends before MSH-3. Send it whole.")
