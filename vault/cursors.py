@@ -38,8 +38,7 @@ class Cursors:
 
     def propose(self, source: str, cursor: Mapping[str, Any]) -> None:
         """Remember where reading ended; `advance` moves there once everything landed until now is reconciled."""
-        newest = self._layout["landing"].find_one({"source": source}, {"order": 1}, sort=[("order", -1)])
-        through = newest["order"] if newest else 0
+        through = self._layout.last_number("landing")
         self._write(source, {"$set": {"proposed": self._seal(source, cursor), "through": through}})
 
     def advance(self, source: str) -> bool:

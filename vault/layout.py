@@ -95,5 +95,9 @@ class Layout:
         )
         return int((after or {})["value"]) - count + 1
 
+    def last_number(self, name: str) -> int:
+        """Return the last number that `take_numbers` gave out, or 0."""
+        return int((self["counters"].find_one({"_id": name}) or {"value": 0})["value"])
+
 
 ORDER: Final = [("order", ASCENDING)]
