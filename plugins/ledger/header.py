@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, fields
 
+from ledger.encoding import Reader
 from ledger.errors import Malformed
 from shangmi import sm3
 
@@ -68,9 +69,9 @@ class Header:
         Raises:
             Malformed: Not the right length, or another version.
         """
-        if not isinstance(data, bytes) or len(data) != HEADER_BYTES:
-            raise Malformed(f"header: expected {HEADER_BYTES} bytes, got {len(data)}")
-        header = cls(*_FIELDS.unpack(data))
+        reader = Reader(data, "header")
+        header = cls(*_FIELDS.unpack(reader.take(HEADER_BYTES)))
+        reader.end()
         if header.version != VERSION:
             raise Malformed(f"header: version {header.version}; this program knows {VERSION}")
         return header

@@ -58,6 +58,7 @@ class RecordLeaf:
     @classmethod
     def decode(cls, data: bytes) -> RecordLeaf:
         """Read one leaf, or raise Malformed."""
+        Reader(data, "leaf").take(LEAF_BYTES)
         _check_columns(data, 0, len(data))
         _, rid, version, digest, commit, summary, length, type_, _ = _FIXED.unpack(data[:LEAF_BYTES])
         return cls(rid, version, digest, commit, summary, length, type_, data[LEAF_BYTES:])
@@ -189,9 +190,7 @@ def leaves_of(entries: Sequence[Entry]) -> Leaves:
             and len(one.ct_digest) == len(one.key_commit) == len(one.summary_digest) == DIGEST
             and 0 < len(locator) <= MAX_LOCATOR
         ):
-            raise ValueError(
-                "an entry's rid, digests or locator do not have the length that schemas.records.Entry states"
-            )
+            raise ValueError("an entry has a field of another length than schemas.records.Entry states")
         records.append(
             pack(
                 DOMAIN, one.rid, one.version, one.ct_digest, one.key_commit, one.summary_digest,

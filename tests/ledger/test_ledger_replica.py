@@ -28,6 +28,7 @@ from shangmi import sm3
 
 pytestmark = pytest.mark.mongo
 ROOT = Path(__file__).parents[2]
+Change = Callable[[Database[dict[str, Any]]], object]
 
 
 def certify(region: RegionSimulation, block: Block) -> bytes:
@@ -78,7 +79,7 @@ def test_an_apply_killed_at_any_command_is_completed_by_the_next(region: RegionS
     assert node.replica.view.head == other.view.head
 
 
-def tampered(region: RegionSimulation, change: Callable[[Database[dict[str, Any]]], object]) -> Any:
+def tampered(region: RegionSimulation, change: Change) -> Any:
     """The first fault that checking finds after one change in the auditor's database."""
     region.grow(2, count=4)
     node = region.node(AUDITOR)
@@ -89,9 +90,7 @@ def tampered(region: RegionSimulation, change: Callable[[Database[dict[str, Any]
     return report.fault
 
 
-def flip(
-    collection: str, key: str, where: dict[str, Any], place: int = -1
-) -> Callable[[Database[dict[str, Any]]], object]:
+def flip(collection: str, key: str, where: dict[str, Any], place: int = -1) -> Change:
     def change(database: Database[dict[str, Any]]) -> object:
         found = database[collection].find_one(where)
         assert found is not None
