@@ -6,9 +6,9 @@ February of a common year are refused by the pattern itself, so that no Python c
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 from pydantic_core.core_schema import CoreSchema
 
 #: FHIR R4: "Strings SHALL NOT exceed 1,048,576 characters".
@@ -36,6 +36,13 @@ def _whole(least: int, most: int) -> CoreSchema:
     return core_schema.int_schema(ge=least, le=most, strict=True)
 
 
+def _in_64_bits(value: Any) -> Any:
+    """FHIR sets decimals no limit; the JSON that resources are sealed in has no longer integers."""
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise PydanticCustomError("long_number", "too long")
+    return value
+
+
 _URI = _text(r"^\S+$")
 # A string that is white space alone says nothing; FHIR R4 asks for content that is not.
 _STRING = _text(r"\S")
@@ -47,7 +54,9 @@ PRIMITIVES: Final[dict[str, CoreSchema]] = {
     "code": _text(r"^[^\s]+(?:\s[^\s]+)*$"),
     "date": _text(rf"^(?:{_DAY}|{_MONTH}|{_YEAR})$"),
     "dateTime": _text(rf"^(?:{_DAY}(?:T{_CLOCK}{_OFFSET})?|{_MONTH}|{_YEAR})$"),
-    "decimal": core_schema.float_schema(allow_inf_nan=False, strict=True),
+    "decimal": core_schema.no_info_before_validator_function(
+        _in_64_bits, core_schema.float_schema(allow_inf_nan=False, strict=True)
+    ),
     "id": _text(r"^[A-Za-z0-9\-.]+$", 64),
     "instant": _text(rf"^{_DAY}T{_CLOCK}{_OFFSET}$"),
     "integer": _whole(-(2**31), 2**31 - 1),

@@ -18,6 +18,8 @@ Reading = Callable[[list[Any]], Any]
 _AHEAD: Final = timezone(timedelta(hours=14))
 _BEHIND: Final = timezone(-timedelta(hours=12))
 
+_PLAIN: Final = (str, int, float)
+_NUMBERS: Final = (int, float)
 _LEAP_SECOND: Final = re.compile(r"(T\d\d:\d\d):60")
 _IDENTITY: Final = re.compile(r"[1-9]\d{5}(\d{8})\d{2}(\d)[\dXx]")
 _OLD_IDENTITY: Final = re.compile(r"[1-9]\d{5}\d{2}(0[1-9]|1[0-2])\d{2}\d{3}")
@@ -27,12 +29,18 @@ _CHECK: Final = "10X98765432"
 
 def value(found: list[Any]) -> Any:
     """The first plain value."""
-    return next((one for one in found if isinstance(one, str | int | float)), None)
+    for one in found:
+        if isinstance(one, _PLAIN):
+            return one
+    return None
 
 
 def number(found: list[Any]) -> float | None:
     """The first number, as a float."""
-    return next((float(one) for one in found if isinstance(one, int | float)), None)
+    for one in found:
+        if isinstance(one, _NUMBERS):
+            return float(one)
+    return None
 
 
 def present(found: list[Any]) -> bool:

@@ -33,6 +33,7 @@ _SENTENCES: Final = {
     "invalid_key": "element names are text",
     "list_type": "an array was expected; put the value in brackets",
     "literal_error": "a code of the value set that FHIR binds to this element was expected",
+    "long_number": "a whole number of at most 64 bits was expected",
     "missing": "this element is required",
     "missing_element": "the element {name} is required",
     "recursion_loop": "the resource is nested too deeply",

@@ -166,28 +166,42 @@ WARNED: list[tuple[str, Change, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rule", "change", "where"), REFUSED, ids=[one[0] for one in REFUSED])
-def test_record_that_breaks_a_rule_is_set_aside_there_and_the_others_go_on(
-    gate: Gate, rule: str, change: Change, where: str
-) -> None:
-    bad = record(2)
-    change(bad)
-    batch = [normalised(record(1)), normalised(bad), normalised(record(3))]
+def broken(change: Change, number: int) -> Normalised:
+    parts = record(number)
+    change(parts)
+    return normalised(parts)
+
+
+@pytest.fixture(scope="module")
+def judged(gate: Gate) -> GateReport:
+    """One batch of a good record, then every bad one, in order; the batch itself must not change."""
+    cases = enumerate(REFUSED + WARNED, 1)
+    batch = [normalised(record(0)), *(broken(change, number) for number, (_, change, _) in cases)]
     before = copy.deepcopy(batch)
     report = gate.check(batch)
-    assert codes(report, 1) == [(rule, where)]
-    assert report.passed == [0, 2]
-    assert report.failed_share == pytest.approx(1 / 3)
     assert batch == before
+    return report
 
 
-@pytest.mark.parametrize(("rule", "change", "where"), WARNED, ids=[one[0] for one in WARNED])
-def test_record_that_only_warns_passes(gate: Gate, rule: str, change: Change, where: str) -> None:
-    parts = record()
-    change(parts)
-    report = gate.check([normalised(parts)])
-    assert warned(report) == [(rule, where)]
-    assert report.passed == [0]
+@pytest.mark.parametrize("number", range(len(REFUSED)), ids=[one[0] for one in REFUSED])
+def test_record_that_breaks_a_rule_is_set_aside_for_that_rule_alone(judged: GateReport, number: int) -> None:
+    rule, _, where = REFUSED[number]
+    assert codes(judged, number + 1) == [(rule, where)]
+
+
+@pytest.mark.parametrize("number", range(len(WARNED)), ids=[one[0] for one in WARNED])
+def test_record_that_only_warns_passes(judged: GateReport, number: int) -> None:
+    rule, _, where = WARNED[number]
+    place = 1 + len(REFUSED) + number
+    assert warned(judged, place) == [(rule, where)]
+    assert place in judged.passed
+
+
+def test_others_of_the_batch_go_on_and_are_counted(judged: GateReport) -> None:
+    total = 1 + len(REFUSED) + len(WARNED)
+    assert judged.passed == [0, *range(1 + len(REFUSED), total)]
+    assert judged.failed_share == pytest.approx(len(REFUSED) / total)
+    assert {one.rule for one in judged.rules if one.failed} == {one[0] for one in REFUSED + WARNED}
 
 
 def test_every_rule_of_the_suite_is_broken_above() -> None:

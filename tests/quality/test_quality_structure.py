@@ -32,6 +32,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("wrong type", {"valueQuantity": {"value": "135"}}, "Observation.valueQuantity.value"),
     ("boolean for a number", {"valueQuantity": {"value": True}}, "Observation.valueQuantity.value"),
     ("not a number", {"valueQuantity": {"value": float("nan")}}, "Observation.valueQuantity.value"),
+    ("number of 65 bits", {"valueQuantity": {"value": 2**64}}, "Observation.valueQuantity.value"),
     ("infinite", {"valueQuantity": {"value": float("inf")}}, "Observation.valueQuantity.value"),
     ("array for one", {"subject": [{"reference": "Patient/p1"}]}, "Observation.subject"),
     ("one for an array", {"category": {"text": "x"}}, "Observation.category"),

@@ -30,6 +30,7 @@ STRICTER = (
     "was expected; put the value in brackets",  # null for an array
     "an object was expected",  # null for an object
     "a text was expected",  # a number for a date, null for a text
+    "at most 64 bits",
     "a number was expected",  # "12.5", null
     "a whole number was expected",  # true, "1", null
     "true or false was expected",  # "true", null
