@@ -71,9 +71,7 @@ def test_ciphertexts_of_one_engine_open_in_the_other(plaintext: bytes) -> None:
 
 def test_reference_keeps_a_public_key_that_begins_with_04() -> None:
     """gmssl strips every leading 0 and 4 of a key that begins with 04."""
-    scalar = next(
-        s for s in (i.to_bytes(32, "big") for i in range(1, 3000)) if PURE.multiply(s).hex().startswith("04")
-    )
+    scalar = next(s for s in (i.to_bytes(32, "big") for i in range(1, 3000)) if PURE.multiply(s).hex().startswith("04"))
     point = PURE.multiply(scalar)
     digest = PURE.sm3(b"x")
     assert PURE.verify(point, digest, C.sign(scalar, digest))
@@ -90,18 +88,14 @@ def test_gcm_agrees_across_engines(key: bytes, nonce: bytes, plaintext: bytes, a
 
 @few
 @given(KEY, st.binary(min_size=16, max_size=16), SHORT)
-def test_ctr_agrees_across_engines_also_where_the_counter_wraps(
-    key: bytes, counter: bytes, data: bytes
-) -> None:
+def test_ctr_agrees_across_engines_also_where_the_counter_wraps(key: bytes, counter: bytes, data: bytes) -> None:
     for start in (counter, b"\xff" * 16):
         assert OPENSSL.ctr(key, start, data) == PURE.ctr(key, start, data)
 
 
 @few
 @given(KEY, NONCE, st.lists(SHORT, max_size=6), SHORT)
-def test_streamed_sealing_is_one_shot_sealing(
-    key: bytes, nonce: bytes, pieces: list[bytes], aad: bytes
-) -> None:
+def test_streamed_sealing_is_one_shot_sealing(key: bytes, nonce: bytes, pieces: list[bytes], aad: bytes) -> None:
     sealer = GcmSealer(key, nonce, aad)
     sealed = b"".join([*map(sealer.update, pieces), sealer.finalise()])
     assert sealed == sm4_gcm_seal(key, nonce, b"".join(pieces), aad)

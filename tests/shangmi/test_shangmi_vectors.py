@@ -99,8 +99,7 @@ def test_sm3_of_the_standard_botan_openssl_and_pyca(corpora: Path) -> None:
     root = corpora / "crypto"
     vectors = [(raw(s["in"]), raw(s["out"])) for s in stanzas(root / "botan/src/tests/data/hash/sm3.vec")]
     vectors += [
-        (raw(s["msg"])[: int(s["len"]) // 8], raw(s["md"]))
-        for s in stanzas(root / "pyca/hashes_SM3_oscca.txt")
+        (raw(s["msg"])[: int(s["len"]) // 8], raw(s["md"])) for s in stanzas(root / "pyca/hashes_SM3_oscca.txt")
     ]
     for path in sorted((root / "openssl/evpmd_sm3").glob("*.txt")):
         if f"openssl/evpmd_sm3/{path.name}" not in OUT_OF_SCOPE:
@@ -173,9 +172,7 @@ def test_ctr_of_openssl_and_pyca(corpora: Path) -> None:
     blocks = [*stanzas(root / "openssl/evpciph_sm4/06.txt")]
     blocks += stanzas(root / "pyca/ciphers_SM4_draft-ribose-cfrg-sm4-10-ctr.txt")
     for block in blocks:
-        assert sm4_ctr(raw(block["key"]), raw(block["iv"]), raw(block["plaintext"])) == raw(
-            block["ciphertext"]
-        )
+        assert sm4_ctr(raw(block["key"]), raw(block["iv"]), raw(block["plaintext"])) == raw(block["ciphertext"])
     assert len(blocks) >= 3
 
 
