@@ -14,7 +14,13 @@ from airflow.sdk.exceptions import AirflowSkipException
 from schemas.home import Home
 from schemas.source import Source, load_sources
 
-STOPS = ["dags.steps.errors.Stop", "vault.errors.Stop", "connectors.errors.Stop", "schemas.errors.ConfigurationError"]
+STOPS = [
+    "dags.steps.errors.Stop",
+    "connectors.errors.Stop",
+    "vault.errors.Stop",
+    "ledger.errors.Halted",
+    "schemas.errors.ConfigurationError",
+]
 
 
 def build(source: Source) -> DAG:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ledger.batch import SubmitBatch
+from ledger.errors import Diverged
 from ledger.replica import Replica
+from ledger.smt import value_hash
 from ledger.state import BatchState, batch_key
 
 
@@ -27,12 +29,16 @@ def fate_of(replica: Replica, tx: bytes) -> Fate:
 
     Raises:
         Malformed: The bytes are none.
+        Diverged: The replica's own store was changed.
     """
     batch, view = SubmitBatch.decode(tx), replica.view
     key = batch_key(batch.submitter, batch.seq)
-    stored = view.values([key]).get(key)
-    if stored is None:
+    hash_ = view.tree.hashes([key]).get(key)
+    if hash_ is None:
         return Fate(None, view.head.height >= batch.expiry_height)
+    stored = view.values([hash_]).get(hash_)
+    if stored is None or value_hash(stored) != hash_:
+        raise Diverged("a stored value is missing or is not the one the state root commits to")
     found = BatchState.decode(stored)
     same = (found.batch_root, found.count) == (batch.batch_root, batch.count)
     return Fate(found.height if same else None, not same)
