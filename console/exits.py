@@ -35,6 +35,7 @@ def sentences() -> Iterator[None]:
     """Turn the errors that a person can act on into one sentence and exit code 1."""
     from pymongo.errors import PyMongoError
 
+    from connectors.errors import ConnectorError
     from console.region.errors import RegionError
     from dags.steps.errors import Stop
     from ledger.errors import LedgerError
@@ -42,7 +43,7 @@ def sentences() -> Iterator[None]:
 
     try:
         yield
-    except (ConfigurationError, RegionError, Stop, LedgerError, VaultError) as error:
+    except (ConfigurationError, ConnectorError, RegionError, Stop, LedgerError, VaultError) as error:
         fail(str(error))
     except PyMongoError as error:
         # A driver's text may hold the address with its password.

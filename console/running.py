@@ -51,13 +51,14 @@ def listen(
     import asyncio
     import logging
 
-    from dags.steps.listen import listen as serve
+    from connectors.his.hl7v2_mllp import serve
+    from dags.steps.listen import listener
     from dags.steps.site import site
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     with sentences():
         at = site()
-        asyncio.run(serve([at.source(one) for one in sources], at))
+        asyncio.run(serve([listener(at.source(one), at) for one in sources]))
 
 
 def status(as_json: Json = False) -> None:

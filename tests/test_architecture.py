@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"ledger": ROOT / "plugins" / "ledger"}
-AIRFLOW_MAY = re.compile(r"^(dags/[^/]+\.py|plugins/ledger/(operators|hooks|triggers)/.*|plugins/ledger/airflow_plugin\.py)$")
+AIRFLOW_MAY = re.compile(
+    r"^(dags/[^/]+\.py|plugins/ledger/(operators|hooks|triggers)/.*|plugins/ledger/airflow_plugin\.py)$"
+)
 
 
 def arrows() -> dict[str, set[str]]:
@@ -68,7 +70,9 @@ def test_only_the_bridge_imports_airflow() -> None:
 
 def test_only_shangmi_imports_a_crypto_library() -> None:
     crypto = {"gmssl", "gmssl_pyx", "cryptography", "hmac"}
-    broken = [f"{path.relative_to(ROOT)}" for package, path in modules() if package != "shangmi" and imported(path) & crypto]
+    broken = [
+        f"{path.relative_to(ROOT)}" for package, path in modules() if package != "shangmi" and imported(path) & crypto
+    ]
     assert broken == []
 
 
@@ -81,7 +85,8 @@ def test_no_module_of_the_ledger_is_named_like_a_standard_module() -> None:
 
 @pytest.mark.parametrize("package", sorted(arrows()))
 def test_top_level_names_are_owned_by_this_distribution_alone(package: str) -> None:
-    assert importlib.metadata.packages_distributions()[package] == ["xinglin"]
+    # A set: run from the repository, the metadata of the editable install is met twice.
+    assert set(importlib.metadata.packages_distributions()[package]) == {"xinglin"}
 
 
 def test_airflow_loads_nothing_by_path_from_plugins() -> None:

@@ -91,7 +91,9 @@ def start_mongod(folder: Path, port: int, *, cache_gb: float = 0.5) -> Mongod:
     arguments = [
         str(find_mongod()), "--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--port", str(port),
         "--dbpath", str(folder / "data"), "--wiredTigerCacheSizeGB", str(cache_gb), "--oplogSize", "512",
-        "--setParameter", "diagnosticDataCollectionEnabled=false", "--nounixsocket",
+        "--setParameter", "diagnosticDataCollectionEnabled=false",
+        # What a killed writer left open is dropped soon, so that its successor need not wait a minute.
+        "--setParameter", "transactionLifetimeLimitSeconds=15", "--nounixsocket",
     ]  # fmt: skip
     process = start("mongod", arguments, folder)
     uri = f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"

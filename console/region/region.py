@@ -138,8 +138,8 @@ def _pools(airflow: Airflow, sources: tuple[Source, ...]) -> None:
 
 
 def pools(sources: tuple[Source, ...]) -> list[dict[str, object]]:
-    """Return the pools that the DAGs name, as Airflow imports them."""
+    """Return the pools that the DAGs name, as Airflow imports them; one slot keeps a source's batches in order."""
     return [
-        {"name": f"source-{source.id}", "slots": 2, "description": f"tasks of {source.id}", "include_deferred": False}
+        {"name": f"source-{source.id}", "slots": 1, "description": f"tasks of {source.id}", "include_deferred": False}
         for source in sources
     ]
