@@ -211,6 +211,17 @@ def test_every_variable_is_required_or_has_a_harmless_default() -> None:
     assert set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)) == names
 
 
+def test_the_example_for_one_institution_names_what_its_worker_is_given() -> None:
+    lines = (ROOT / "deploy" / "institution.env.example").read_text(encoding="utf-8").splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    here = environment("worker-hospital-east")
+    assert example.keys() == here.keys()
+    elsewhere = {"AIRFLOW__CORE__EXECUTION_API_SERVER_URL"}
+    assert {key: example[key] for key in example.keys() - elsewhere} == {
+        key: here[key] for key in here.keys() - elsewhere
+    }
+
+
 def test_prepare_makes_every_secret_and_file_that_a_service_names(tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "deploy" / "prepare.py"), str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
