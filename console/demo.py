@@ -132,11 +132,24 @@ def _work(airflow: Airflow, at: Site, console: Console) -> None:
     deadline = time.monotonic() + FLOW_SECONDS
     with airflow.client() as client, console.status("Airflow works") as line:
         runs = [_start(client, f"ingest_{source.id}", airflow) for source in at.sources()]
-        while (left := _unfinished(client, runs, airflow) or _unconfirmed(at)) is not None:
+        while (left := _left(client, runs, airflow, at)) is not None:
             line.update(f"Airflow works: {left}")
             if time.monotonic() > deadline:
                 fail(f"not done after {FLOW_SECONDS:.0f} s ({left}); look at {airflow.address}")
             time.sleep(1)
+
+
+def _left(client: httpx.Client, runs: list[str], airflow: Airflow, at: Site) -> str | None:
+    """Return what is still to be done, or None; a part that is down may be started again meanwhile."""
+    import httpx
+    from pymongo.errors import PyMongoError
+
+    try:
+        return _unfinished(client, runs, airflow) or _unconfirmed(at)
+    except httpx.TransportError:
+        return "Airflow does not answer; `xinglin up` starts what is down"
+    except PyMongoError:
+        return "MongoDB does not answer; `xinglin up` starts what is down"
 
 
 def _start(client: httpx.Client, dag: str, airflow: Airflow) -> str:

@@ -32,10 +32,11 @@ def site() -> Site:
 
 
 def vaults(at: Site, source: str | None = None) -> Iterator[tuple[str, Vault]]:
-    """Yield the institutions that own a source on this machine, with their vaults."""
-    owners = [at.source(source).institution] if source else [one.institution for one in at.sources()]
-    for institution in sorted(set(owners)):
-        yield institution, at.vault(institution)
+    """Yield the institutions that own a source and have their keystore on this machine, with their vaults."""
+    owners = {at.source(source).institution} if source else {one.institution for one in at.sources()}
+    for institution in sorted(owners):
+        if at.home.keys(institution).is_dir():
+            yield institution, at.vault(institution)
 
 
 def batches(
