@@ -30,39 +30,49 @@ def concept(raw: str, building: Building, vocabulary: Vocabulary | None = None, 
     parts = raw.split("^")
     count = len(parts)
     codings: list[Body] = []
-    wording = text(parts[8]) if count > 8 else ""
+    said = text(parts[8]) if count > 8 else ""
     for code_at, text_at, system_at, version_at in _CODINGS:
         if code_at >= count:
             break
         code = " ".join(text(parts[code_at]).split())
         display = text(parts[text_at]) if text_at < count else ""
-        wording = wording or display
+        said = said or display
         if not code:
             continue
         system = text(parts[system_at]) if system_at < count else ""
         if vocabulary is not None:
             term = vocabulary.find(code, system)
             if term is not None:
-                codings.append(_of(term))
-                wording = wording or term.display
-                if not display and (term.code == code or not system):
+                codings.append(coding_of(term))
+                said = said or term.display
+                if display in ("", term.display) and (term.code == code or not system):
                     continue
             elif field:
-                building.note(
-                    "bad_value", field, f"A code that the map {vocabulary.name} does not know is kept as it is."
-                )
-        coding: Body = {"code": code}
-        if system:
-            coding["system"] = code_system(system, building.institution)
-            if version_at < count and (version := text(parts[version_at])):
-                coding["version"] = version
-        if display:
-            coding["display"] = display
-        if coding not in codings:
-            codings.append(coding)
+                message = f"A code that the map {vocabulary.name} does not know is kept as it is."
+                building.note("bad_value", field, message)
+        version = text(parts[version_at]) if version_at < count else ""
+        own = _sent(code, display, system, version, building)
+        if own not in codings:
+            codings.append(own)
     if not codings:
-        return {"text": wording} if wording else None
-    return {"coding": codings, "text": wording or codings[0]["code"]}
+        return {"text": said} if said else None
+    return {"coding": codings, "text": said} if said else {"coding": codings}
+
+
+def _sent(code: str, display: str, system: str, version: str, building: Building) -> Body:
+    found: Body = {"code": code}
+    if system:
+        found["system"] = code_system(system, building.institution)
+        if version:
+            found["version"] = version
+    if display:
+        found["display"] = display
+    return found
+
+
+def wording(concept_of: Body) -> str:
+    """Return how a person calls a CodeableConcept: its text, else its first code."""
+    return str(concept_of.get("text") or concept_of["coding"][0]["code"])
 
 
 def names_something(raw: str) -> bool:
@@ -96,7 +106,7 @@ def term_coding(vocabulary: str, name: str) -> Body:
     term = VOCABULARIES[vocabulary].find(name)
     if term is None:
         raise ValueError(f"schemas/hl7v2/vocabularies.csv: {vocabulary} has no {name}")
-    return _of(term)
+    return coding_of(term)
 
 
 def unit(raw: str, building: Building) -> Body:
@@ -114,7 +124,8 @@ def unit(raw: str, building: Building) -> Body:
     return found
 
 
-def _of(term: Term) -> Body:
+def coding_of(term: Term) -> Body:
+    """Return the Coding of a term."""
     found: Body = {"code": term.code}
     if term.system:
         found["system"] = term.system

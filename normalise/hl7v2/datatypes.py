@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from normalise.hl7v2 import concepts, identifiers, people
 from normalise.hl7v2.building import Body, Building
-from normalise.hl7v2.concepts import concept, term_coding, unit
+from normalise.hl7v2.concepts import concept, term_coding, unit, wording
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.memory import remember
 from normalise.hl7v2.quantities import quantity, reference_range
@@ -40,6 +40,8 @@ def converter(type_: str, vocabulary: str) -> Convert:
     if vocabulary and vocabulary not in VOCABULARIES:
         raise ValueError(f"schemas/hl7v2/vocabularies.csv has no vocabulary {vocabulary}")
     name, argument = (match[1], match[2] or "") if match else ("", "")
+    if name == "code" and not vocabulary:
+        raise ValueError("the type code needs a vocabulary")
     if name in _CODED:
         return remember(partial(_CODED[name], vocabulary=VOCABULARIES.get(vocabulary)))
     if name == "Reference":
@@ -61,14 +63,18 @@ def _coding(raw: str, building: Building, field: int, vocabulary: Vocabulary | N
     return concepts.coding(raw, building, vocabulary, field)
 
 
-def _code(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> str | None:
-    if vocabulary is None:
-        raise ValueError("schemas/hl7v2/segments: the type code needs a vocabulary")
+def _code(raw: str, building: Building, field: int, vocabulary: Vocabulary) -> str | None:
     return concepts.code(raw, building, vocabulary, field)
 
 
 def _string(raw: str, _: Building, __: int) -> str | None:
     return text(raw.partition("^")[0]) or None
+
+
+def _display(raw: str, building: Building, _: int) -> Body | None:
+    """A Reference to something that is only described."""
+    said = concept(raw, building)
+    return {"display": wording(said)} if said else None
 
 
 def _moment(raw: str, building: Building, field: int) -> Moment | None:
@@ -196,6 +202,14 @@ def _specimen_source(raw: str, building: Building, _: int) -> Body | None:
     return found or None
 
 
+def _wording(raw: str, building: Building, _: int) -> Body | None:
+    """ST[CodeableConcept]: a text; some senders write code and text all the same."""
+    if "^" in raw:
+        return concept(raw, building)
+    said = text(raw)
+    return {"text": said} if said else None
+
+
 def _financial_class(raw: str, building: Building, _: int) -> Body | None:
     """FC: a code and the day from which it holds; Chinese senders write code and name."""
     first, name = [*raw.split("^"), ""][:2]
@@ -226,6 +240,8 @@ _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
 }
 _PLAIN: Final[dict[str, Convert]] = {
     "string": _string,
+    "text": lambda raw, _, __: text(raw) or None,
+    "display": _display,
     "date": _date,
     "dateTime": _date_time,
     "instant": _instant,
@@ -243,9 +259,9 @@ _PLAIN: Final[dict[str, Convert]] = {
     "XAD": lambda raw, building, _: people.address(raw, building),
     "DLN": lambda raw, building, _: identifiers.licence(raw, building),
     "CWE.identifier": lambda raw, building, _: identifiers.coded(raw, building),
-    "CWE.text": lambda raw, building, _: (concept(raw, building) or {}).get("text"),
+    "CWE.text": lambda raw, building, _: wording(said) if (said := concept(raw, building)) else None,
     "CX.value": _string,
-    "ST.concept": lambda raw, building, _: concept(raw, building),
+    "ST.concept": _wording,
     "SPS": _specimen_source,
     "FC": _financial_class,
     "OBX-5": observed,

@@ -7,7 +7,7 @@ A row says: this field, under this condition, by this type and vocabulary, stand
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -31,9 +31,9 @@ class Mapper:
 
     __slots__ = ("_rules",)
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, rows_of: Iterable[dict[str, str]]) -> None:
         found: dict[int, list[Rule]] = {}
-        for row in rows(f"segments/{table}.csv"):
+        for row in rows_of:
             number, rule = _rule(row, table)
             found.setdefault(number, []).append(rule)
         self._rules = tuple(tuple(found.get(number, ())) for number in range(max(found) + 1))
@@ -56,7 +56,7 @@ def mapper(table: str) -> Mapper:
     Raises:
         ValueError: The table is wrong; the message names it and the cell.
     """
-    return Mapper(table)
+    return Mapper(table, rows(f"segments/{table}.csv"))
 
 
 def _rule(row: dict[str, str], table: str) -> tuple[int, Rule]:

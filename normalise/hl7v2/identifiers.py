@@ -6,6 +6,7 @@ Sources: HL7 v2.8.2 chapter 2A; HL7 v2-to-FHIR, CX[Identifier] and EI[Identifier
 from __future__ import annotations
 
 from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.concepts import coding_of
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identity import code_system
 from normalise.hl7v2.people import put_period
@@ -49,7 +50,7 @@ def put_type(body: Body, type_: str, building: Building) -> None:
     if term is None:
         body["type"] = {"coding": [{"code": type_, "system": code_system("identifier type", building.institution)}]}
     else:
-        body["type"] = {"coding": [{"code": term.code, "system": term.system, "display": term.display}]}
+        body["type"] = {"coding": [coding_of(term)]}
 
 
 def put_assigner(body: Body, hd: str, building: Building) -> None:

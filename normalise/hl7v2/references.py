@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
-from normalise.hl7v2.concepts import concept, term_coding
+from normalise.hl7v2.concepts import concept, term_coding, wording
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import put_assigner, put_type
 from normalise.hl7v2.people import human_name, one_line
@@ -142,7 +142,7 @@ def _discharge(raw: str, building: Building) -> Body | None:
     kind = concept(raw.partition("^")[0].replace("&", "^"), building)
     if kind is None:
         return None
-    name = str(kind.get("text", ""))
+    name = wording(kind)
     body: Body = {"resourceType": "Location", "id": building.id_within("Location", "discharged to", name)}
     return refer(building.add(body | {"name": name, "type": [kind]}, "ensure", own=False), name)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
-from normalise.hl7v2.concepts import term_coding
+from normalise.hl7v2.concepts import term_coding, wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import entity, identifier
@@ -91,7 +91,7 @@ def _add_financial_classes(pv1: Segment, building: Building, mode: Mode) -> None
         body: Body = {"resourceType": "Coverage", "status": "active", "beneficiary": subject(building)}
         _FINANCIAL.apply(alone, body, building)
         if "type" in body:
-            name = body["type"]["text"]
+            name = wording(body["type"])
             body["id"] = building.id_within(
                 "Coverage", building.patient, "financial class", text(one.partition("^")[0])
             )

@@ -123,7 +123,7 @@ def test_financial_class_is_a_coverage(adt: Build, bodies: Bodies) -> None:
     content = adt("A01", PID, PV1 + "|01^城镇职工基本医疗保险~07^20260101")
     first, second = bodies(content, "Coverage")
     assert first["type"]["text"] == "城镇职工基本医疗保险"
-    assert second["type"] == {"coding": [{"code": "07"}], "text": "07"}
+    assert second["type"] == {"coding": [{"code": "07"}]}
 
 
 def test_next_of_kin_is_contact_and_related_person(adt: Build, bodies: Bodies) -> None:

@@ -13,7 +13,8 @@ NAMES = ["张伟", "䶮𠮷", "张媈鑎", "孙泑瘄", "杨攡髜", "李漒峔"
 
 
 def message(name: str, declared: str) -> str:
-    return f"MSH|^~\\&|HIS|协和医院^1.2^ISO|ESB|数据中心|20261101083000||ADT^A01|C1|P|2.4|||AL|NE|CHN|{declared}\rPID|1||7||{name}"
+    msh = f"MSH|^~\\&|HIS|协和医院^1.2^ISO|ESB|数据中心|20261101083000||ADT^A01|C1|P|2.4|||AL|NE|CHN|{declared}"
+    return f"{msh}\rPID|1||7||{name}"
 
 
 @pytest.mark.parametrize("name", NAMES)

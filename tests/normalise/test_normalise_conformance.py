@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fhir.resources.R4B import get_fhir_model_class
 
 from normalise.errors import SetAside
 from normalise.hl7v2 import convert, inspect
@@ -151,6 +150,8 @@ def single_messages(corpora: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_every_message_is_valid_fhir_or_a_named_refusal(corpora: Path) -> None:
+    from fhir.resources.R4B import get_fhir_model_class
+
     converted = refused = 0
     for name, content in single_messages(corpora):
         try:

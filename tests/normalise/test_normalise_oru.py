@@ -92,7 +92,8 @@ def test_specimen_is_named_by_request_report_and_results(oru: Build, bodies: Bod
 
 
 def test_specimen_source_of_older_versions_is_a_specimen(oru: Build, bodies: Bodies) -> None:
-    obr = "OBR|1|P1|F1|58410-2^CBC^LN|||20261101080000|||||||20261101081000|BLD&Whole blood&HL70070^HEP&Heparin^left arm^LA&Arm&L"
+    source = "BLD&Whole blood&HL70070^HEP&Heparin^left arm^LA&Arm&L"
+    obr = f"OBR|1|P1|F1|58410-2^CBC^LN|||20261101080000|||||||20261101081000|{source}"
     specimen = bodies(oru(OBX.format(1, "718-7", "1"), obr=obr), "Specimen")[0]
     assert specimen["container"][0]["additiveCodeableConcept"]["text"] == "Heparin"
     assert specimen["note"] == [{"text": "left arm"}]

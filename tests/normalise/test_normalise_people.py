@@ -134,7 +134,6 @@ def test_sex_is_read_from_hl7_and_chinese_codes(adt: Build, bodies: Bodies, sex:
 
 def test_sex_that_is_no_code_is_left_out_with_a_note(adt: Build) -> None:
     from normalise.hl7v2 import convert
-
     from schemas.records import SourceContext
 
     found = convert(adt("A08", "PID|1||7||张伟|||gentleman"), SourceContext("s", "i", "Asia/Shanghai"))

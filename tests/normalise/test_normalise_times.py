@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 
 from normalise.hl7v2.times import moment, time_of_day
 
+#: Whole seconds of a local clock; the offset is the sender's.
+FIRST, LAST = datetime.fromisoformat("1900-01-01"), datetime.fromisoformat("2100-01-01")
+LOCAL_TIMES = st.datetimes(FIRST, LAST).map(lambda one: one.replace(microsecond=0))
+
 
 @pytest.mark.parametrize(
     ("raw", "value", "precision"),
@@ -77,11 +81,7 @@ def test_time_that_the_clock_showed_twice_is_noted() -> None:
     assert "twice" in found.note
 
 
-@given(
-    st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2100, 1, 1)).map(
-        lambda one: one.replace(microsecond=0)
-    )
-)
+@given(LOCAL_TIMES)
 def test_times_with_an_offset_come_back(local: datetime) -> None:
     found = moment(local.strftime("%Y%m%d%H%M%S") + "+0800", "Europe/Berlin")
     assert found is not None

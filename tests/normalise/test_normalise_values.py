@@ -77,8 +77,8 @@ def value(oru: Build, type_: str, sent: str, unit: str = "", status: str = "F") 
                 }
             },
         ),
-        ("IS", "POS", "", {"valueCodeableConcept": {"coding": [{"code": "POS"}], "text": "POS"}}),
-        ("ID", "Y", "", {"valueCodeableConcept": {"coding": [{"code": "Y"}], "text": "Y"}}),
+        ("IS", "POS", "", {"valueCodeableConcept": {"coding": [{"code": "POS"}]}}),
+        ("ID", "Y", "", {"valueCodeableConcept": {"coding": [{"code": "Y"}]}}),
         ("ST", "clear^yellow & thin", "", {"valueString": "clear^yellow & thin"}),
         ("TX", "line 1~~line 3", "", {"valueString": "line 1\n\nline 3"}),
         ("FT", r"a\.br\b\H\c\N\ ", "", {"valueString": "a\nbc "}),
