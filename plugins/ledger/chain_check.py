@@ -81,8 +81,8 @@ class RecomputedChain:
         """Return the computed ones of these state values, by value hash."""
         return {one: self._values[one] for one in hashes if one in self._values}
 
-    def known(self, submitter: bytes, keys: Sequence[bytes]) -> int:
-        """Return how many of these the index places below the next block.
+    def known(self, submitter: bytes, keys: Sequence[bytes]) -> bool:
+        """Say whether the index places any of these below the next block.
 
         That the index places every record of a block *at* that block is checked when the block is taken; so a
         record published twice shows here or there.

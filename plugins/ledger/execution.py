@@ -48,8 +48,8 @@ class ChainView(Protocol):
         """Return the stored ones of these state values, by value hash."""
         ...
 
-    def known(self, submitter: bytes, keys: Sequence[bytes]) -> int:
-        """Return how many of these ``rid || version`` an institution has published before."""
+    def known(self, submitter: bytes, keys: Sequence[bytes]) -> bool:
+        """Say whether an institution has published any of these ``rid || version`` before."""
         ...
 
 
@@ -136,7 +136,7 @@ class Execution:
         if not member.verify(tx.signature, tx.signed_bytes()):
             raise Refused("batch signature", "5", "the batch is not signed by its submitter")
 
-    def _check_unpublished(self, submitter: bytes, leaves: Leaves, known: int) -> None:
+    def _check_unpublished(self, submitter: bytes, leaves: Leaves, known: bool) -> None:
         before = (one.leaves.key_set for one in self.batches if one.tx.submitter == submitter)
         if known or not all(leaves.key_set.isdisjoint(one) for one in before):
             raise Refused("duplicate", "4", "records of the batch are published already in the same version")
