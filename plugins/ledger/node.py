@@ -24,7 +24,6 @@ from ledger.certificate import (
     assemble_qc,
     assemble_tc,
     check_commit,
-    check_lock,
     qc_digest,
 )
 from ledger.chain_check import ChainReport, verify_chain
@@ -35,6 +34,7 @@ from ledger.genesis import DEFAULT_POLICY, Genesis
 from ledger.header import Header
 from ledger.leaves import leaves_of
 from ledger.merkle import tree_root
+from ledger.production import SkipListener, collect, find_block, highest_certificate, stored_bodies
 from ledger.proposal import Proposal, check_against_lock, check_proposal, check_tc
 from ledger.proving import prove
 from ledger.replica import FinalBlock, Replica, ReplicaView
@@ -196,7 +196,7 @@ class Node:
         *,
         prepare_qc: bytes | None = None,
         carried: Iterable[bytes] = (),
-        on_skip: Callable[[bytes, Refused], None] | None = None,
+        on_skip: SkipListener | None = None,
     ) -> bytes | None:
         """Return this producer's proposal for the next height, or None when there is nothing to do.
 
@@ -229,25 +229,26 @@ class Node:
                 return None
         signed = votes.sign(self.genesis.chain_id, slot, self._signer(), lambda _: _proposal_draft(drafted))
         proposal = replace(Proposal.decode(signed.payload), signature=signed.signature)
-        bodies = drafted.bodies if drafted else _bodies(proposal, offered, earlier)
+        bodies = drafted.bodies if drafted else stored_bodies(proposal, offered, earlier)
         return replace(proposal, bodies=bodies).encode()
 
     def _draft(
         self,
         view: ReplicaView,
-        submissions: Iterable[tuple[bytes, bytes]],
+        offered: Sequence[tuple[bytes, bytes]],
         round: int,
         tc: bytes,
         prepare_qc: bytes,
-        carried: Iterable[bytes],
-        on_skip: Callable[[bytes, Refused], None] | None,
+        carried: Sequence[bytes],
+        on_skip: SkipListener | None,
     ) -> Proposal | None:
-        justify = self._justification(view, round, tc, prepare_qc)
+        lock = self._vote_store().lock(self.genesis.chain_id, view.head.height + 1)
+        justify = highest_certificate(self.genesis, view.head.height + 1, round, tc, (prepare_qc, lock))
         if justify is not None:
-            again = _with_block(carried, justify.ballot.block_id)
+            again = find_block(carried, justify.ballot.block_id)
             return Proposal(round, self.id, again.block, justify.encode(), tc, again.bodies)
         with self._still(view):
-            execution = self._collect(view, submissions, on_skip)
+            execution = collect(self.genesis, view, offered, on_skip)
             if not execution.batches:
                 return None
             now = max(self._clock(), view.head.timestamp_ms + 1)
@@ -256,44 +257,6 @@ class Node:
         bodies = tuple(one.body for one in execution.batches)
         self._validated = (header.block_id, bodies, execution)
         return Proposal(round, self.id, block.encode(), b"", tc, bodies)
-
-    def _justification(self, view: ReplicaView, round: int, tc: bytes, prepare_qc: bytes) -> QuorumCertificate | None:
-        """Return the highest PrepareQC this producer knows of: reported, brought, or its own lock."""
-        if round == 0:
-            return None
-        height, chain, validators = view.head.height + 1, self.genesis.chain_id, self.genesis.validators
-        epoch = self.genesis.epoch(height)
-        highest = [check_tc(tc, height, round - 1, epoch, chain, validators)]
-        before = Ballot(PREPARE, height, round - 1, epoch, ZERO_DIGEST)
-        for data in (prepare_qc, self._vote_store().lock(chain, height)):
-            if data:
-                highest.append(check_lock(data, before, chain, validators))
-        return max((one for one in highest if one), key=lambda one: one.ballot.round, default=None)
-
-    def _collect(
-        self,
-        view: ReplicaView,
-        submissions: Iterable[tuple[bytes, bytes]],
-        on_skip: Callable[[bytes, Refused], None] | None,
-    ) -> Execution:
-        """Return the execution of every submission that may enter the next block."""
-        execution = Execution(self.genesis, view)
-        readable = []
-        for tx, leaves in submissions:
-            try:
-                opened = SubmitBatch.decode(tx)
-            except Refused as error:
-                if on_skip:
-                    on_skip(tx, error)
-                continue
-            readable.append((opened.submitter, opened.seq, tx, leaves))
-        for _, _, tx, leaves in sorted(readable):
-            try:
-                execution.add(tx, leaves)
-            except Refused as error:
-                if on_skip:
-                    on_skip(tx, error)
-        return execution
 
     def prepare(self, proposal: bytes) -> bytes:
         """Return this voter's PREPARE after verifying everything itself.
@@ -620,35 +583,9 @@ def _proposal_draft(proposal: Proposal | None) -> tuple[bytes, bytes]:
     return proposal.signed_bytes(), replace(proposal, bodies=()).encode()
 
 
-def _bodies(
-    proposal: Proposal, submissions: Iterable[tuple[bytes, bytes]], carried: Iterable[bytes]
-) -> tuple[bytes, ...]:
-    """Return the leaves of a stored proposal, found again by its transactions."""
-    block = Block.decode(proposal.block)
-    offered = dict(submissions)
-    if all(tx in offered for tx in block.transactions):
-        return tuple(offered[tx] for tx in block.transactions)
-    try:
-        return _with_block(carried, block.header.block_id).bodies
-    except Refused:
-        raise Behind("the batches of the stored proposal are not among the submissions; try again with them") from None
-
-
 def _check_carried(block: Block) -> None:
     """Raise Refused where a block's content is not what its own header commits to."""
     header = block.header
     given = tree_root(block.transactions), qc_digest(block.prev_commit), tree_root(block.evidence)
     if given != (header.tx_root, header.prev_commit_digest, header.evidence_root):
         raise Refused("block content", "3", "the block's content is not the one its header commits to")
-
-
-def _with_block(proposals: Iterable[bytes], block_id: bytes) -> Proposal:
-    """Return the first readable proposal of a block."""
-    for data in proposals:
-        try:
-            found = Proposal.decode(data)
-            if Block.decode(found.block).header.block_id == block_id:
-                return found
-        except Refused:
-            continue
-    raise Refused("justification", "6", "the certified block must be proposed again, and no proposal given has it")

@@ -162,17 +162,17 @@ class Replica:
 
     def _entries(self, submitter: bytes) -> MongoCollection[Document]:
         """Return the index of an institution's records: where the leaves ``k`` of each piece of a batch stand."""
-        entries = self._database[f"entries_{submitter.hex()}"]
+        return self._database[f"entries_{submitter.hex()}"]
+
+    def _index(self, submitter: bytes, keys: Sequence[bytes], height: int, tx: int) -> None:
+        entries = self._entries(submitter)
         if entries.name not in self._indexed:
             entries.create_index("k")
             self._indexed.add(entries.name)
-        return entries
-
-    def _index(self, submitter: bytes, keys: Sequence[bytes], height: int, tx: int) -> None:
         # One document a thousand records, with an index over each: a quarter of the cost of one document each.
         pieces = range(0, len(keys), _PIECE)
         _upsert(
-            self._entries(submitter),
+            entries,
             {
                 f"{height}.{tx}.{at // _PIECE}": {"h": height, "t": tx, "l": at, "k": keys[at : at + _PIECE]}
                 for at in pieces

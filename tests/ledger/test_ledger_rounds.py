@@ -13,6 +13,7 @@ from ledger.block import Block
 from ledger.certificate import TimeoutCertificate, Vote
 from ledger.errors import Behind, Refused
 from ledger.node import Node
+from ledger.production import collect
 from ledger.proposal import Proposal
 from ledger.replica import FinalBlock
 from shangmi import PrivateKey, PublicKey, sm3
@@ -250,7 +251,7 @@ def test_all_votes_lost_after_a_quorum_committed_still_ends_in_the_same_block(re
 def _fresh_proposal(region: RegionSimulation, producer: Node, round_: int, tc: bytes) -> bytes:
     """A proposal of a new block signed past the producer's own rules."""
     view = producer.replica.view
-    execution = producer._collect(view, submissions(region, round_), None)
+    execution = collect(region.genesis, view, submissions(region, round_))
     header = execution.header(view.commit_qc, producer.id, round_, region.clock())
     block = Block(header, view.commit_qc, tuple(one.encoded for one in execution.batches))
     bodies = tuple(one.body for one in execution.batches)
