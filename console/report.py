@@ -172,7 +172,7 @@ class Report:
         for name, one in self.chain.items():
             if one.fault:
                 console.print(f"    {name}: block {one.fault.height}: {one.fault.message}", highlight=False)
-        for fault in self.faults:
+        for fault in self.faults[:10]:
             console.print(f"    {fault}", highlight=False)
 
 

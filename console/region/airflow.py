@@ -98,14 +98,22 @@ class Airflow:
         Raises:
             RegionError: A process ends, or the interface does not answer within two minutes.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._passwords.exists():
-            _write_private(self._passwords, json.dumps({USER: secrets.token_urlsafe(12)}))
-        self._migrate()
+        self.prepare()
         for name, arguments in PROCESSES.items():
             if running(name, self.folder) is None:
                 start(name, [*_command(), *arguments], self.folder, self.environment())
         self._await_health()
+
+    def prepare(self) -> None:
+        """The home, the interface's password and the metadata database are there.
+
+        Raises:
+            RegionError: The database cannot be brought to this Airflow's version.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._passwords.exists():
+            _write_private(self._passwords, json.dumps({USER: secrets.token_urlsafe(12)}))
+        self._migrate()
 
     def stop(self) -> None:
         """None of the four processes runs."""

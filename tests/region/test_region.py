@@ -1,4 +1,4 @@
-"""The region as a newcomer runs it: the real command, Airflow, mongod, listeners and simulators, twice, with accidents."""
+"""The region as a newcomer runs it: the real command, Airflow, mongod, listeners, simulators; twice, with accidents."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def identities(messages: int) -> set[str]:
     from simulators.people import patient
 
     people = [patient(SEED, number) for number in range(messages)]
-    return {text for one in people for text in (one.name, one.identity_number, one.phone) if len(text) > 2}
+    return {text for one in people for text in (one.name, one.identity, one.phone) if len(text) > 2}
 
 
 def test_no_patient_is_found_in_logs_databases_or_airflow(first: str, xinglin: Command) -> None:
