@@ -48,7 +48,7 @@ def status(as_json: Json = False) -> None:
     """Show every replica's head; all should be equal."""
     with sentences():
         heads = {name: replica.view.head for name, replica in replicas().items()}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "institution": name,
             "height": head.height,

@@ -144,8 +144,9 @@ class Report:
 
     def _print_blocks(self, console: Console) -> None:
         for one in self.blocks:
+            whose = ", ".join(sorted({batch["institution"] for batch in one["batches"]}))
             console.print(
-                f"Block {one['height']}: {one['entries']} entries of {_names(one['batches'])}, built by {one['builder']},\n"
+                f"Block {one['height']}: {one['entries']} entries of {whose}, built by {one['builder']},\n"
                 f"  confirmed by {', '.join(one['confirmed_by'])} ({one['weight']} of {one['of']} votes)",
                 highlight=False,
             )
@@ -188,10 +189,6 @@ def _row(after: Account, before: Account, name: str) -> tuple[int, ...]:
 
 def _expected(sent: Sent) -> tuple[int, ...]:
     return sent.received, sent.sealed, sent.repeats, sent.set_aside.total(), sent.refused.total()
-
-
-def _names(batches: list[dict[str, Any]]) -> str:
-    return ", ".join(sorted({one["institution"] for one in batches}))
 
 
 def _sample(at: Site) -> tuple[int, list[str]]:

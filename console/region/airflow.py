@@ -117,7 +117,7 @@ class Airflow:
 
     def stop(self) -> None:
         """None of the four processes runs."""
-        for name in reversed(PROCESSES):
+        for name in reversed(tuple(PROCESSES)):
             if (process := running(name, self.folder)) is not None:
                 process.stop()
 
