@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from normalise.hl7v2.identity import assigner, derive
@@ -18,6 +19,7 @@ class Building:
         context: The source.
         institution: Its institution, which scopes identifiers without a global assigner.
         zone: IANA name of the zone of times without an offset.
+        scope: Institution and zone: what, beside itself, a coded field or a time depends on.
         notes: What could not be read fully.
         at: The segment being read.
         asked: How often anything was noted, repeats included.
@@ -30,6 +32,7 @@ class Building:
         "_assigners",
         "_noted",
         "_resources",
+        "_watched",
         "asked",
         "at",
         "context",
@@ -39,6 +42,7 @@ class Building:
         "notes",
         "patient",
         "remembered",
+        "scope",
         "zone",
     )
 
@@ -46,6 +50,7 @@ class Building:
         self.context = context
         self.institution = context.institution
         self.zone = context.time_zone
+        self.scope = f"{context.institution} {context.time_zone}"
         self.control_id = control_id
         self.notes: list[Refusal] = []
         self.asked = 0
@@ -55,6 +60,7 @@ class Building:
         self.remembered: dict[tuple[str, str], Body | None] = {}
         self._resources: dict[tuple[str, str], Resource] = {}
         self._assigners: dict[str, str] = {}
+        self._watched: list[Body] | None = None
         self._noted: set[tuple[str, str]] = set()
 
     def note(self, code: str, field: int, message: str) -> None:
@@ -77,6 +83,8 @@ class Building:
             The body that stands in the message: ``body``, or the earlier one of the same id.
         """
         key = (body["resourceType"], body["id"])
+        if self._watched is not None:
+            self._watched.append(body)
         earlier = self._resources.get(key)
         if earlier is None:
             self._resources[key] = Resource(body, self.at.label, self.patient if own else None, mode)
@@ -90,9 +98,14 @@ class Building:
             self._resources[key] = Resource(earlier.body, earlier.segment, earlier.patient, mode)
         return earlier.body
 
-    def has(self, type_: str, id_: str) -> bool:
-        """Whether the message holds this resource already."""
-        return (type_, id_) in self._resources
+    def watch(self, make: Callable[[str, Building], Body | None], raw: str) -> tuple[Body | None, list[Body]]:
+        """Return what ``make`` returns, and the resources that it added."""
+        added: list[Body] = []
+        self._watched = added
+        try:
+            return make(raw, self), added
+        finally:
+            self._watched = None
 
     @property
     def resources(self) -> tuple[Resource, ...]:

@@ -15,7 +15,7 @@ from normalise.hl7v2 import concepts, identifiers, people
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit, wording
 from normalise.hl7v2.escapes import text
-from normalise.hl7v2.memory import remember
+from normalise.hl7v2.memory import Remembered
 from normalise.hl7v2.quantities import quantity, reference_range
 from normalise.hl7v2.references import REFERENCES, location, practitioner
 from normalise.hl7v2.tables import VOCABULARIES, Vocabulary
@@ -43,13 +43,15 @@ def converter(type_: str, vocabulary: str) -> Convert:
     if name == "code" and not vocabulary:
         raise ValueError("the type code needs a vocabulary")
     if name in _CODED:
-        return remember(partial(_CODED[name], vocabulary=VOCABULARIES.get(vocabulary)))
+        return Remembered(partial(_CODED[name], vocabulary=VOCABULARIES.get(vocabulary)))
     if name == "Reference":
         make = REFERENCES.get(argument)
         if make is not None:
             return lambda raw, building, _: make(raw, building)
     elif name in _WITH_ARGUMENT:
         return partial(_WITH_ARGUMENT[name], argument=argument)
+    elif name in _TIMES and not argument:
+        return Remembered(_TIMES[name])
     elif name in _PLAIN and not argument:
         return _PLAIN[name]
     raise ValueError(f"schemas/hl7v2/segments: no type {type_!r}; datatypes.py lists what there is")
@@ -238,13 +240,11 @@ _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
     "performer": _performer,
     "agent": _agent,
 }
+_TIMES: Final[dict[str, Convert]] = {"date": _date, "dateTime": _date_time, "instant": _instant}
 _PLAIN: Final[dict[str, Convert]] = {
     "string": _string,
     "text": lambda raw, _, __: text(raw) or None,
     "display": _display,
-    "date": _date,
-    "dateTime": _date_time,
-    "instant": _instant,
     "time": _time,
     "boolean": _boolean,
     "integer": _integer,
@@ -253,7 +253,7 @@ _PLAIN: Final[dict[str, Convert]] = {
     "CQ": _amount,
     "DR": _period,
     "DR.start": lambda raw, building, field: _date_time(raw.partition("^")[0], building, field),
-    "range": remember(_range, with_unit=True),
+    "range": Remembered(_range, with_unit=True),
     "XPN": lambda raw, building, _: people.human_name(raw, building),
     "XPN.text": lambda raw, building, _: people.name_text(raw, building),
     "XAD": lambda raw, building, _: people.address(raw, building),

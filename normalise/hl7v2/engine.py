@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.datatypes import Convert, converter
+from normalise.hl7v2.memory import Remembered, loads
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.tables import rows
 
 Put = Callable[[Body, Any], None]
 Guard = Callable[[Segment], bool]
 #: Whether the row applies; what it does with the field.
-Rule = tuple[Guard | None, Callable[[str, Body, Building], None]]
+Run = Callable[[str, Body, Building], None]
+Rule = tuple[Guard | None, Run]
 
 _STEP: Final = re.compile(r"(\$this|[A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]*)\])?(?:\.|$)")
 _FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?")
@@ -72,10 +74,13 @@ def _rule(row: dict[str, str], table: str) -> tuple[int, Rule]:
     number = int(match[1])
     if row["path"] == "$this":  # the function itself reads all repetitions
         return number, (guard, _once(convert, put, number, whole=True))
-    return number, (guard, _each(convert, put, number) if repeats else _once(convert, put, number))
+    run = _each(convert, put, number) if repeats else _once(convert, put, number)
+    if isinstance(convert, Remembered) and convert.simple and row["path"].removesuffix("[]").isidentifier():
+        run = _recalled(convert.known, run, row["path"].removesuffix("[]"), repeats)
+    return number, (guard, run)
 
 
-def _once(convert: Convert, put: Put, number: int, *, whole: bool = False) -> Callable[[str, Body, Building], None]:
+def _once(convert: Convert, put: Put, number: int, *, whole: bool = False) -> Run:
     def run(raw: str, body: Body, building: Building) -> None:
         if "~" in raw and not whole:
             raw, *others = raw.split("~")
@@ -88,7 +93,22 @@ def _once(convert: Convert, put: Put, number: int, *, whole: bool = False) -> Ca
     return run
 
 
-def _each(convert: Convert, put: Put, number: int) -> Callable[[str, Body, Building], None]:
+def _recalled(known: dict[tuple[str, ...], bytes | str], otherwise: Run, name: str, repeats: bool) -> Run:
+    """The way of most fields in one step: the whole field was met before, and its element is the resource's own."""
+
+    def run(raw: str, body: Body, building: Building) -> None:
+        kept = known.get((raw, building.scope))
+        if kept is None:
+            otherwise(raw, body, building)
+        elif repeats:
+            body.setdefault(name, []).append(loads(kept) if isinstance(kept, bytes) else kept)
+        else:
+            body[name] = loads(kept) if isinstance(kept, bytes) else kept
+
+    return run
+
+
+def _each(convert: Convert, put: Put, number: int) -> Run:
     def run(raw: str, body: Body, building: Building) -> None:
         for one in raw.split("~") if "~" in raw else (raw,):
             if one and (value := convert(one, building, number)) is not None:

@@ -160,7 +160,7 @@ def _check_results(message: Message) -> None:
             known = known or segment.id == "PID"
         elif not known:
             raise set_aside("structure", segment.label, "Expected PID before the results, they came first.")
-        elif needed and not names_something(segment.get(needed)):
+        elif needed and not ((raw := segment.get(needed)) and (raw[0].isalnum() or names_something(raw))):
             raise _missing(f"{segment.label}-{needed}")
 
 

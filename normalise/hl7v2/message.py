@@ -128,20 +128,25 @@ def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...
     notes: tuple[Refusal, ...] = ()
     for line in lines:
         id_ = line[:3]
-        if line[3:4] != "|" or not _ID.fullmatch(id_):
+        if line[3:4] != "|" or not _is_id(id_):
             line = line.lstrip()
             id_ = line[:3]
             if not _SEGMENT.match(line):
                 notes = notes or (_continue(found, lines, line),)
                 continue
-        fields = line.split("|")
-        if id_ == "MSH":
-            if found:
-                raise set_aside("structure", "MSH[2]", "Expected one message, found a second MSH. Split the file.")
-            fields.insert(1, "|")
-        seen[id_] = count = seen.get(id_, 0) + 1
-        found.append(Segment(id_, fields, id_ if count == 1 and id_ in SINGLE else _label(id_, count)))
+        count = seen[id_] = seen.get(id_, 0) + 1
+        label = id_ if count == 1 and id_ in SINGLE else _label(id_, count)
+        found.append(Segment(id_, line.split("|"), label))
+    if seen.get("MSH", 0) > 1:
+        raise set_aside("structure", "MSH[2]", "Expected one message, found a second MSH. Split the file.")
+    if found:
+        found[0].fields.insert(1, "|")
     return tuple(found), notes
+
+
+@lru_cache(maxsize=1024)
+def _is_id(id_: str) -> bool:
+    return _ID.fullmatch(id_) is not None
 
 
 @lru_cache(maxsize=1024)

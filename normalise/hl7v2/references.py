@@ -7,6 +7,7 @@ They belong to the institution, not to the patient, and are only mentioned: mode
 from __future__ import annotations
 
 from collections.abc import Callable
+from marshal import dumps, loads
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
@@ -17,19 +18,43 @@ from normalise.hl7v2.people import human_name, one_line
 
 #: The levels of a PL from the widest to the narrowest, and the component (from 0) that names each.
 _LEVELS: Final = (("facility", 3), ("building", 6), ("floor", 7), ("point of care", 0), ("room", 1), ("bed", 2))
+#: Staff and places remembered; then it begins anew.
+_LIMIT: Final = 4096
 _LEVEL_CODINGS: Final = {name: term_coding("LocationLevel", name) for name, _ in _LEVELS}
 
 
-def remembered(kind: str, make: Callable[[str, Building], Body | None]) -> Callable[[str, Building], Body | None]:
-    """Return ``make``, run once a message for the same field: the doctor of forty results is one Practitioner."""
+def remembered(
+    kind: str, make: Callable[[str, Building], Body | None], *, lasting: Callable[[str], bool] | None = None
+) -> Callable[[str, Building], Body | None]:
+    """Return ``make``, run once a message for the same field: the doctor of forty results is one Practitioner.
+
+    Args:
+        kind: Tells fields of one text and different types apart.
+        make: Adds resources to the message and returns the reference.
+        lasting: Whether a field means the same in every message of the institution; then ``make`` runs once for all
+            of them, and a copy of what it added is added to each. Staff and places only, never patients.
+    """
+    known: dict[tuple[str, str], bytes] = {}
 
     def reference(raw: str, building: Building) -> Body | None:
-        key = (kind, raw)
-        try:
-            return building.remembered[key]
-        except KeyError:
-            found = building.remembered[key] = make(raw, building)
-            return found
+        found: Body | None
+        here = (kind, raw)
+        if here in building.remembered:
+            return building.remembered[here]
+        kept = known.get((raw, building.scope))
+        if kept is not None:
+            found, added = loads(kept)  # noqa: S302 - bytes of our own
+            for body in added:
+                building.add(body, "ensure", own=False)
+        elif lasting is not None and lasting(raw):
+            found, added = building.watch(make, raw)
+            if len(known) >= _LIMIT:
+                known.clear()
+            known[raw, building.scope] = dumps((found, added))
+        else:
+            found = make(raw, building)
+        building.remembered[here] = found
+        return found
 
     return reference
 
@@ -153,11 +178,11 @@ def _signatory(raw: str, building: Building) -> Body | None:
     return practitioner(first.replace("&", "^") if "&" in first or "^" not in raw else raw, building)
 
 
-practitioner = remembered("XCN", _practitioner)
+practitioner = remembered("XCN", _practitioner, lasting=lambda raw: raw.count("^") < 8 and len(raw) < 200)
 named_organization = remembered("XON", _named_organization)
 authority = remembered("HD", _authority)
 coded_organization = remembered("CWE", _coded_organization)
-location = remembered("PL", _location)
+location = remembered("PL", _location, lasting=lambda raw: len(raw) < 200)
 discharge = remembered("DLD", _discharge)
 signatory = remembered("NDL", _signatory)
 REFERENCES: Final = {

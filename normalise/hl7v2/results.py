@@ -32,7 +32,17 @@ _VALUES: Final = frozenset(
 class Order:
     """One OBR with its ORC: the request, the report, and the results and specimens that follow."""
 
-    __slots__ = ("_building", "_key", "_obr", "_observations", "_occurrences", "_report", "_request", "_specimens")
+    __slots__ = (
+        "_building",
+        "_key",
+        "_obr",
+        "_observations",
+        "_occurrences",
+        "_report",
+        "_request",
+        "_requested",
+        "_specimens",
+    )
 
     def __init__(self, orc: Segment | None, obr: Segment, building: Building) -> None:
         building.at = obr
@@ -48,6 +58,7 @@ class Order:
         self._key = (*_scope(filler or placer, alone, building), code)
         request_key = (*_scope(placer or filler, alone, building), code)
         self._request = self._make_request(orc, identifiers, derive("ServiceRequest", *request_key))
+        self._requested = f"ServiceRequest/{self._request['id']}"
         self._report = self._make_report(identifiers)
 
     def _make_request(self, orc: Segment | None, identifiers: list[Body], id_: str) -> Body:
@@ -81,13 +92,15 @@ class Order:
         """The result of an OBX belongs to the report; one after an SPM is about that specimen."""
         body = _observation(obx, self._building, self._key, self._occurrences)
         if "effectiveDateTime" not in body:  # OBX-14: when absent, the observation time of the OBR holds
-            report = self._report
-            body |= {name: report[name] for name in ("effectiveDateTime", "effectivePeriod") if name in report}
-        body["basedOn"] = [refer(self._request)]
+            if "effectiveDateTime" in self._report:
+                body["effectiveDateTime"] = self._report["effectiveDateTime"]
+            elif "effectivePeriod" in self._report:
+                body["effectivePeriod"] = dict(self._report["effectivePeriod"])
+        body["basedOn"] = [{"reference": self._requested}]
         if specimen is not None:
             body["specimen"] = refer(specimen)
         stored = self._building.add(self._within(body))
-        self._report.setdefault("result", []).append(refer(stored))
+        self._report.setdefault("result", []).append({"reference": f"Observation/{stored['id']}"})
         self._observations.append(stored)
         return stored
 
@@ -150,7 +163,7 @@ def _observation(
 ) -> Body:
     """The Observation of an OBX. Its id: the order, OBX-3, OBX-4, and OBX-1 or else how often that came before."""
     what = _what(obx.fields)
-    count = occurrences[what] = occurrences.get(what, 0) + 1
+    occurrences[what] = count = occurrences.get(what, 0) + 1
     id_ = derive("Observation", *scope, *what, *((str(count),) if count > 1 else ()))
     body: Body = {"resourceType": "Observation", "id": id_, "subject": subject(building)}
     _OBX.apply(obx, body, building)

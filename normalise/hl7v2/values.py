@@ -15,7 +15,7 @@ from typing import Final
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit
 from normalise.hl7v2.escapes import free_text, text
-from normalise.hl7v2.memory import remember
+from normalise.hl7v2.memory import Remembered
 from normalise.hl7v2.people import address, contact_point, name_text
 from normalise.hl7v2.quantities import between, compared, quantity, structured
 from normalise.hl7v2.tables import VALUE_READERS, VOCABULARIES
@@ -248,7 +248,7 @@ READERS: Final[dict[str, Reader]] = {
 
 
 _BY_TYPE: Final = {type_: READERS[reader] for type_, reader in VALUE_READERS.items()}
-_unit: Final = remember(lambda raw, building, _: unit(raw.partition("~")[0], building))
+_unit: Final = Remembered(lambda raw, building, _: unit(raw.partition("~")[0], building))
 
 
 def absent(status: str) -> Body:
