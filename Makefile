@@ -1,4 +1,4 @@
-# Everything below needs only Python 3.11 or 3.12 and make; set-up happens by itself and once.
+# Everything below needs only Python 3.11 to 3.14 and make; set-up happens by itself and once.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -10,8 +10,8 @@ help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-	  { echo "Xinglin needs Python 3.11 or 3.12; name one with: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+	  { echo "Xinglin needs Python 3.11 to 3.14; name one with: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@echo "Setting up $(VENV): locked dependencies, about a minute the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -oE '^uv==[0-9.]+' requirements.lock)"
