@@ -1,6 +1,6 @@
 """`xinglin convert --ndjson` over every file of the HL7 v2 corpora, the broken ones too: what each stratum becomes.
 
-    python benchmarks/convert_corpora.py [--files 100]
+    python benchmarks/convert_corpora.py [--files 100] [--quick]
 
 Runs the command itself, some files in each process. Every file must come back, in order, as a bundle (or bundles) or
 as a named refusal, and no process may print a traceback: otherwise the exit code is 1. Prints a table and writes
@@ -9,17 +9,16 @@ bench-results/convert_corpora.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-CORPORA = Path(os.environ.get("XINGLIN_CORPORA", ROOT.parent / "shared" / "corpora")) / "hl7v2"
+from report import CORPORA, ROOT, need_corpora, options, table, write
+
 PROGRAM = "import sys; from console.main import main; sys.argv[0] = 'xinglin'; main()"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -53,15 +52,16 @@ def outcome(line: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Convert, count and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--files", type=int, default=100, help="files in one process")
-    options = parser.parse_args()
-    known = strata()
+    chosen = parser.parse_args()
+    need_corpora()
+    known = dict(sorted(strata().items())[:: 25 if chosen.quick else 1])
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     tracebacks, lost, resources = 0, 0, Counter[str]()
-    names = sorted(known)
-    for start in range(0, len(names), options.files):
-        files = names[start : start + options.files]
+    names = list(known)
+    for start in range(0, len(names), chosen.files):
+        files = names[start : start + chosen.files]
         lines, broken = convert(files)
         tracebacks += broken
         lost += sum(one != name for one, name in zip([line["file"] for line in lines], files, strict=False))
@@ -76,31 +76,29 @@ def main() -> None:
         "files_without_an_answer": lost,
         "strata": {name: dict(sorted(found.items())) for name, found in sorted(counts.items())},
         "resources": dict(sorted(resources.items())),
+        "quick": chosen.quick,
     }
     show(report)
-    results = ROOT / "bench-results"
-    results.mkdir(exist_ok=True)
-    (results / "convert_corpora.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write(chosen.results, "convert_corpora", report)
     sys.exit(bool(tracebacks or lost))
 
 
 def show(report: dict[str, Any]) -> None:
     """Print the table: a row for each stratum, refusals by code."""
     total: Counter[str] = Counter()
-    print(f"{'stratum':32}{'files':>6}{'bundles':>9}{'refused':>9}  by code")
-    for name, found in report["strata"].items():
+    for found in report["strata"].values():
         total.update(found)
-        print(row(name, Counter(found)))
-    print(row("all", total))
+    rows = [row(name, found) for name, found in [*report["strata"].items(), ("all", total)]]
+    print(table(("stratum", "files", "bundles", "refused", "by code"), rows))
     print(f"resources: {sum(report['resources'].values()):,}")
     print(f"tracebacks: {report['tracebacks']}; files without an answer: {report['files_without_an_answer']}")
 
 
-def row(name: str, found: Counter[str]) -> str:
-    """Return one line of the table."""
+def row(name: str, found: Mapping[str, int]) -> tuple[object, ...]:
+    """Return one row of the table."""
     codes = {code: number for code, number in sorted(found.items()) if code not in ("file", "bundle")}
     named = ", ".join(f"{code} {number}" for code, number in codes.items())
-    return f"{name:32}{found['file']:>6}{found['bundle']:>9}{sum(codes.values()):>9}  {named}"
+    return name, found.get("file", 0), found.get("bundle", 0), sum(codes.values()), named
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """Messages a second, parsed, converted and validated in one process, beside hl7v2-fhir-bridge in the same run.
 
-    python benchmarks/convert_speed.py [--messages 1000] [--rounds 7]
+    python benchmarks/convert_speed.py [--messages 1000] [--rounds 7] [--alone] [--quick]
 
 Both get the same new messages in each round, in turn, and who begins changes with every round; the ratio is the
-median of the rounds' ratios. The peer lives in a virtual environment of its own, made once. Prints a table and writes
+median of the rounds' ratios. The peer lives in a virtual environment of its own, made once; where it cannot be
+installed, and with --alone, this project is measured by itself. Prints a table and writes
 bench-results/convert_speed.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,22 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from oru import messages
+from report import options, table, write
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
 PEERS = HERE / ".venv-peers"
 PEER = "hl7v2-fhir-bridge"
 VERSION = "0.1.0"
 WARM_UP = 200
 
 
-def peer_python() -> Path:
-    """Return the interpreter of the peer's own environment, made where it is not there yet."""
+def peer_python() -> Path | None:
+    """Return the interpreter of the peer's own environment, made where it is not there yet; None where it cannot be."""
     python = PEERS / "bin" / "python"
     if not list(PEERS.glob(f"lib/python*/site-packages/*{VERSION}.dist-info")):
         venv.create(PEERS, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", f"{PEER}=={VERSION}"]
-        subprocess.run(pip, check=True)
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", f"{PEER}=={VERSION}"]
+        if subprocess.run(pip, check=False).returncode:
+            print(f"{PEER} {VERSION} cannot be installed (see above); measured without it", file=sys.stderr)
+            return None
     return python
 
 
@@ -83,14 +83,17 @@ def write_messages(folder: Path, count: int, rounds: int) -> int:
 
 
 def compare(workers: list[Worker], rounds: int) -> list[float]:
-    """Run the rounds and return the first worker's speed over the second's, round by round."""
+    """Run the rounds and return the first worker's speed over the second's, round by round; nothing for one alone."""
     for worker in workers:
         worker.run("round-0")
     for index in range(1, rounds + 1):
         for worker in workers if index % 2 else reversed(workers):
             worker.rounds.append(worker.run(f"round-{index}"))
-    ours, theirs = (worker.rounds for worker in workers)
-    return [slow["seconds"] / fast["seconds"] for fast, slow in zip(ours, theirs, strict=True)]
+    return [
+        slow["seconds"] / fast["seconds"]
+        for fast, *others in zip(*(worker.rounds for worker in workers), strict=True)
+        for slow in others
+    ]
 
 
 def summary(worker: Worker) -> dict[str, Any]:
@@ -110,43 +113,43 @@ def summary(worker: Worker) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=1000, help="messages in a round")
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--messages", type=int, help="messages in a round (1000)")
+    parser.add_argument("--rounds", type=int, help="rounds (7)")
+    parser.add_argument("--alone", action="store_true", help="without the peer, which is installed from the network")
+    chosen = parser.parse_args()
+    count = chosen.messages or (50 if chosen.quick else 1000)
+    rounds = chosen.rounds or (2 if chosen.quick else 7)
+    peer = None if chosen.alone else peer_python()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = write_messages(folder, options.messages, options.rounds)
-        workers = [Worker("xinglin", sys.executable, folder), Worker(PEER, peer_python(), folder)]
-        ratios = compare(workers, options.rounds)
+        size = write_messages(folder, count, rounds)
+        workers = [Worker("xinglin", sys.executable, folder)]
+        if peer is not None:
+            workers.append(Worker(PEER, peer, folder))
+        ratios = compare(workers, rounds)
         for worker in workers:
             worker.close()
     report = {
         "message_bytes": size,
-        "messages": options.messages,
-        "rounds": options.rounds,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "messages": count,
+        "rounds": rounds,
         "converters": [summary(worker) for worker in workers],
-        "ratio_median": round(statistics.median(ratios), 2),
+        "ratio_median": round(statistics.median(ratios), 2) if ratios else None,
         "ratios": [round(ratio, 2) for ratio in ratios],
+        "quick": chosen.quick,
     }
     show(report)
-    results = ROOT / "bench-results"
-    results.mkdir(exist_ok=True)
-    (results / "convert_speed.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write(chosen.results, "convert_speed", report)
 
 
 def show(report: dict[str, Any]) -> None:
     """Print the table."""
-    print(f"ORU^R01 of {report['message_bytes']} bytes, 14 segments; parsed, converted, validated; one process each")
-    print(f"{'':20}{'messages/s':>12}{'slowest':>10}{'fastest':>10}{'refused':>9}{'resources':>11}{'numbers':>9}")
-    for one in report["converters"]:
-        print(
-            f"{one['name']:20}{one['messages_per_second']:>12,}{one['slowest']:>10,}{one['fastest']:>10,}"
-            f"{one['refused']:>9}{one['resources_per_message']:>11}{one['numbers_per_message']:>9}"
-        )
-    print(f"xinglin / {PEER}: {report['ratio_median']} (median of {report['rounds']} rounds)")
+    print(f"ORU^R01 of {report['message_bytes']:,} bytes, 14 segments; parsed, converted, validated; one process each")
+    headings = ("converter", "messages/s", "slowest", "fastest", "refused", "resources", "numbers")
+    print(table(headings, [list(one.values()) for one in report["converters"]]))
+    if report["ratio_median"] is not None:
+        print(f"xinglin / {PEER}: {report['ratio_median']} (median of {report['rounds']} rounds)")
 
 
 if __name__ == "__main__":

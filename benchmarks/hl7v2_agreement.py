@@ -1,6 +1,6 @@
 """How far our bundles agree with two other converters' over the same messages (corpora/hl7v2, ms and lfh).
 
-    python benchmarks/hl7v2_agreement.py [--differences TYPE]
+    python benchmarks/hl7v2_agreement.py [--differences TYPE] [--quick]
 
 A fact is (resource type, element, leaf, value): identifiers, codes, values, names, dates. Ids, references, systems,
 displays and narrative are made by each converter in its own way and are no facts; times are compared as instants.
@@ -10,22 +10,19 @@ score against the truth: where we differ on purpose, docs/mapping.md says why.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from report import CORPORA, need_corpora, options, table, write
+
 from normalise.errors import SetAside
 from normalise.hl7v2 import MAPPING, convert
 from schemas.records import SourceContext
 
-ROOT = Path(__file__).parent.parent
-CORPORA = Path(os.environ.get("XINGLIN_CORPORA", ROOT.parent / "shared" / "corpora")) / "hl7v2"
 #: Made by each converter in its own way.
 IGNORED = {
     "resourceType", "id", "reference", "url", "system", "display", "div", "status", "lastUpdated", "meta", "text",
@@ -91,7 +88,7 @@ def compare(names: list[Path]) -> tuple[Counter[Fact], Counter[Fact], int, Count
     return ours, theirs, converted, refused
 
 
-def table(ours: Counter[Fact], theirs: Counter[Fact]) -> list[dict[str, Any]]:
+def by_type(ours: Counter[Fact], theirs: Counter[Fact]) -> list[dict[str, Any]]:
     """Return one row a resource type: facts on both sides, recall, precision."""
     both = ours & theirs
     rows = []
@@ -126,44 +123,44 @@ def counts(names: list[Path]) -> Counter[str]:
     return outcome
 
 
-def main() -> int:
+def main() -> None:
     """Print the tables and write ``bench-results/hl7v2_agreement.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--differences", metavar="TYPE", help="list what differs in resources of this type")
-    arguments = parser.parse_args()
-    if not CORPORA.is_dir():
-        print(f"no corpora at {CORPORA}; set XINGLIN_CORPORA", file=sys.stderr)
-        return 2
-    names = [one for one in sorted((CORPORA / "ms").glob("*.hl7")) if one.stem.startswith(("ADT", "ORU", "L"))]
-    names = [one for one in names if one.with_name(one.stem + ".expected.json").exists()]
+    chosen = parser.parse_args()
+    need_corpora()
+    step = 10 if chosen.quick else 1
+    names = [one for one in with_answer("ms", ".expected.json") if one.stem.startswith(("ADT", "ORU", "L"))][::step]
     ours, theirs, converted, refused = compare(names)
-    rows = table(ours, theirs)
+    rows = by_type(ours, theirs)
     print(f"Microsoft FHIR-Converter, {converted} of {len(names)} messages with a bundle; refused {dict(refused)}\n")
-    print(f"{'type':22}{'ours':>7}{'theirs':>8}{'both':>7}{'recall':>8}{'precision':>11}")
-    for row in rows:
-        share = ["" if row[key] is None else f"{row[key]:.0%}" for key in ("recall", "precision")]
-        print(f"{row['type']:22}{row['ours']:>7}{row['theirs']:>8}{row['both']:>7}{share[0]:>8}{share[1]:>11}")
-    if arguments.differences:
+    print(table(("type", "ours", "theirs", "both", "recall", "precision"), [shares(row) for row in rows]))
+    if chosen.differences:
         for title, side in (("only theirs", theirs - ours), ("only ours", ours - theirs)):
             print(f"\n{title}")
             for fact, count in side.most_common():
-                if fact[0] == arguments.differences:
+                if fact[0] == chosen.differences:
                     print(f"{count:4} {fact[1]:18} {fact[2]:18} {fact[3][:90]}")
-    lfh = [
-        one
-        for one in sorted((CORPORA / "lfh").glob("*.hl7"))
-        if one.with_name(one.stem + ".expected-counts.json").exists()
-    ]
-    outcome = counts(lfh)
-    print(f"\nLinuxForHealth, resource counts: {outcome.pop('equal', 0)} equal, {sum(outcome.values())} differ")
-    for what in sorted(outcome):
+    outcome = counts(with_answer("lfh", ".expected-counts.json")[::step])
+    equal = outcome["equal"]
+    print(f"\nLinuxForHealth, resource counts: {equal} equal, {outcome.total() - equal} differ")
+    for what in sorted(outcome.keys() - {"equal"}):
         print(f"  {what}")
-    results = ROOT / "bench-results"
-    results.mkdir(exist_ok=True)
-    text = json.dumps({"mapping": MAPPING, "rows": rows, "counts": outcome}, indent=1)
-    (results / "hl7v2_agreement.json").write_text(text + "\n", encoding="utf-8")
-    return 0
+    report = {"mapping": MAPPING, "rows": rows, "counts": outcome, "quick": chosen.quick}
+    write(chosen.results, "hl7v2_agreement", report)
+
+
+def with_answer(stratum: str, suffix: str) -> list[Path]:
+    """Return the messages of a stratum that another converter's answer lies beside."""
+    found = sorted((CORPORA / stratum).glob("*.hl7"))
+    return [one for one in found if one.with_name(one.stem + suffix).exists()]
+
+
+def shares(row: dict[str, Any]) -> list[object]:
+    """Return a row as the table shows it."""
+    percent = [None if row[key] is None else f"{row[key]:.0%}" for key in ("recall", "precision")]
+    return [row["type"], row["ours"], row["theirs"], row["both"], *percent]
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -28,6 +28,12 @@ def messages(count: int, seed: int = 1) -> Iterator[bytes]:
         yield _message(chance, seed, number)
 
 
+def batch_file(held: list[bytes]) -> bytes:
+    """Return the messages in a file of one batch (HL7 v2.5.1 section 2.10.3)."""
+    head, tail = b"FHS|^~\\&|LIS\rBHS|^~\\&|LIS\r", f"BTS|{len(held)}\rFTS|1\r".encode()
+    return head + b"".join(held) + tail
+
+
 def _message(chance: random.Random, seed: int, number: int) -> bytes:
     taken = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(minutes=chance.randrange(100_000))
     time, sent = f"{taken:%Y%m%d%H%M%S}+0800", f"{taken + timedelta(hours=2):%Y%m%d%H%M%S}+0800"

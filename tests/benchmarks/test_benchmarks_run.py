@@ -1,0 +1,110 @@
+"""Every benchmark runs at its small sizes, prints figures and leaves JSON; what the figures are worth is not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments, "--quick", "--results", str(results)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def figures(results: Path, name: str, *arguments: str) -> tuple[dict[str, Any], str]:
+    """The JSON and the terminal's lines of one run."""
+    done = run(results, *(arguments or ("-m", "benchmarks", name)))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    report = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+    assert report["quick"] is True
+    assert report["machine"]["cores"] > 0
+    return report, done.stdout
+
+
+@pytest.mark.mongo
+def test_the_whole_flow_is_measured_part_by_part(tmp_path: Path) -> None:
+    report, printed = figures(tmp_path, "flow_speed")
+    (size,) = report["sizes"]
+    assert size["final"]
+    assert size["sealed"] == size["messages"]
+    assert size["resources"] > size["messages"]
+    assert 0 < size["worker_peak_mib"] <= 1024
+    assert list(size["parts"]) == ["land", "process", "reconcile", "submit", "notarise", "settle"]
+    for part, told in size["parts"].items():
+        assert told["cost"]["wall"] > 0
+        assert f"\n{part} " in printed
+    assert "resources/s" in printed
+
+
+@pytest.mark.mongo
+def test_the_ledger_is_measured_to_the_commit_certificate_and_proofs_are_verified(tmp_path: Path) -> None:
+    report, printed = figures(tmp_path, "ledger_speed")
+    for size in report["sizes"]:
+        assert size["entries_per_second"] > 0
+        assert sum(size["share"].values()) == pytest.approx(1, abs=0.01)
+        assert 0 < size["proofs"]["verify_ms"] <= size["proofs"]["verify_ms_slowest"]
+    assert "entries/s" in printed
+    assert "verify ms" in printed
+
+
+def test_conversion_is_measured_without_the_peer_where_that_is_asked_for(tmp_path: Path) -> None:
+    report, printed = figures(tmp_path, "convert_speed", "benchmarks/convert_speed.py", "--alone")
+    (ours,) = report["converters"]
+    assert ours["messages_per_second"] > 0
+    assert ours["refused"] == 0
+    assert report["ratio_median"] is None
+    assert "messages/s" in printed
+
+
+@pytest.mark.conformance
+@pytest.mark.usefixtures("corpora")
+def test_the_corpora_are_converted_and_compared(tmp_path: Path) -> None:
+    report, printed = figures(tmp_path, "convert_corpora")
+    assert (report["tracebacks"], report["files_without_an_answer"]) == (0, 0)
+    assert sum(one["file"] for one in report["strata"].values()) == report["files"] > 0
+    assert "by code" in printed
+    agreement, printed = figures(tmp_path, "hl7v2_agreement")
+    assert agreement["rows"]
+    assert "recall" in printed
+
+
+def test_missing_corpora_are_a_skip_that_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XINGLIN_CORPORA", str(tmp_path / "nowhere"))
+    done = run(tmp_path / "results", "-m", "benchmarks", "convert_corpora", "hl7v2_agreement")
+    assert done.returncode == 0
+    assert done.stderr.count("set XINGLIN_CORPORA") == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unknown_name_is_a_usage_error_that_lists_the_known_ones(tmp_path: Path) -> None:
+    done = run(tmp_path / "results", "-m", "benchmarks", "flow_sped")
+    assert done.returncode == 2
+    assert "no benchmark flow_sped; there are convert_speed," in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_cost_that_grows_and_a_worker_over_its_memory_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import flow_speed
+
+    def size(messages: int, seconds: float, peak: float) -> dict[str, Any]:
+        cost = {"wall": 2 * seconds, "cpu": seconds, "mongod": seconds, "peak_mib": peak}
+        results = {
+            "reconcile": {"sealed": messages}, "submit": {"entries": 14 * messages, "batches": 1},
+            "notarise": {"blocks": 1}, "settle": {"final": 1},
+        }  # fmt: skip
+        parts = {part: {"cost": cost, "result": results.get(part, {})} for part in flow_speed.PARTS}
+        return {"messages": messages, **flow_speed.figures(messages, parts), "parts": parts}
+
+    sizes = [size(10, 1, 1000), size(100, 15, 1025)]
+    grown = flow_speed.growth(sizes)
+    assert (grown["cpu"], grown["wall"], grown["cpu_by_part"]["process"]) == (1.5, 1.5, 1.5)
+    assert flow_speed.faults(sizes) == ["100 messages: process() took 1025 MiB, over 1024"]
