@@ -44,7 +44,6 @@ _SLACK: Final = 1024
 _SEGMENT: Final = re.compile(rb"(?:\A|[\r\n])[A-Z][A-Z0-9]{2}(?:[!-/:-@\[-`{-~]|[\r\n]|\Z)")
 _BLANK_LINES: Final = re.compile(rb"\r\n(?:\r\n)+|\n\n+|\r\r+(?!\n)")
 _MAY_BE_BLANK: Final = (b"\r\r", b"\n\n", b"\n\r")
-_LAST_LINE: Final = re.compile(rb"[^\r\n]*\Z")
 #: What means nothing between messages: line ends, MLLP's block bytes, DOS's end of file, NUL.
 _AROUND: Final = b"\r\n\x0b\x1c\x1a\x00"
 
@@ -209,8 +208,8 @@ class _Splitter:
 
     def _is_cut(self, body: bytes) -> bool:
         """Whether the last message ends in mid-line: its batch is still open, or no segment is so short."""
-        line = _LAST_LINE.search(body.rstrip(b"\x00\x1a"))
-        left = len(line.group()) if line else 0
+        text = body.rstrip(b"\x00\x1a")
+        left = len(text) - 1 - max(text.rfind(b"\r"), text.rfind(b"\n"))
         return left > 0 and (left < 3 or self._counts.is_open)
 
     def _batch(self, block: bytes, offset: int) -> Iterator[Framed]:

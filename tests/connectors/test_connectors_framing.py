@@ -167,6 +167,11 @@ def test_message_of_just_the_limit_passes_and_one_byte_more_does_not() -> None:
     assert [code for code, _ in refusals(A01, limit=len(A01) - 1)] == ["oversize"]
 
 
+def test_line_of_megabytes_before_the_last_line_end_is_looked_at_once() -> None:
+    image = R01.replace(b"|3", b"|" + b"QUJD" * 1_000_000)
+    assert contents(image + b"\r") == [image]  # takes hours where every byte looks for the line's end anew
+
+
 def test_gb18030_second_bytes_that_look_like_delimiters_cut_nothing() -> None:
     message = "MSH|^~\\&|HIS|協和|ESB||20260101||ADT^A01|1|P|2.5\rPID|1||7||媈鑎^亅".encode("gb18030")
     assert contents(message + b"\r" + message) == [message, message]
