@@ -60,8 +60,11 @@ def build(region: Region) -> DAG:
             validate = ValidateOperator(institution=id_, task_id=f"validate_{id_}", trigger_rule=When.ONE_SUCCESS)
             chain(proposals, validate, prepared, ConfirmOperator(institution=id_, task_id=f"confirm_{id_}"), commit)
         chain(commit, [ApplyOperator(institution=id_, task_id=f"apply_{id_}") for id_ in everyone])
+        proposers = [one.task_id for one in proposals]
         for id_ in voters:
-            out = TimeOutOperator(institution=id_, task_id=f"time_out_{id_}", trigger_rule=When.ONE_FAILED)
+            out = TimeOutOperator(
+                institution=id_, proposers=proposers, task_id=f"time_out_{id_}", trigger_rule=When.ONE_FAILED
+            )
             chain([prepared, commit], out)
     return dag
 

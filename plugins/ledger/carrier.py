@@ -110,12 +110,16 @@ class Carrier:
             raise Behind(f"height {self.node.height} is final here, expected {goal}")
         return {"height": self.node.height}
 
-    def time_out(self) -> dict[str, int]:
-        """The node has given the open round up; its TIMEOUT stands in the exchange, and the certificate where full."""
-        height, round_ = self.place()
-        before = self._certificate(height, round_ - 1, TIMEOUT) if round_ else None
-        self.exchange.post_vote(height, round_, TIMEOUT, self.node.timeout(height, round_, before))
-        self._certify(height, round_, TIMEOUT)
+    def time_out(self, height: int, round_: int) -> dict[str, int]:
+        """The node has given this round up, unless it is over already; its TIMEOUT stands in the exchange.
+
+        The round is the caller's to name: once enough have timed out the next one is open, and nobody who comes late
+        may give that one up as well.
+        """
+        if self.place() == (height, round_):
+            before = self._certificate(height, round_ - 1, TIMEOUT) if round_ else None
+            self.exchange.post_vote(height, round_, TIMEOUT, self.node.timeout(height, round_, before))
+            self._certify(height, round_, TIMEOUT)
         return {"height": height, "round": round_}
 
     def _certificate(self, height: int, round_: int, type_: int) -> bytes | None:

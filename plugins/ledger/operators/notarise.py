@@ -5,6 +5,7 @@ Each runs on the queue of its institution, where its key is. What they return ar
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,12 @@ from ledger.triggers.quorum import QuorumTrigger
 
 if TYPE_CHECKING:
     from ledger.carrier import Carrier
+
+
+def newest(context: Context, task_ids: Iterable[str]) -> tuple[int, int]:
+    """Return the highest height and round that one of these tasks worked on in this run."""
+    found = context["ti"].xcom_pull(task_ids=list(task_ids)) or []
+    return max((int(one["height"]), int(one["round"])) for one in found if one)
 
 
 class NodeOperator(BaseOperator):
@@ -75,11 +82,20 @@ class ApplyOperator(NodeOperator):
 
 
 class TimeOutOperator(NodeOperator):
-    """The institution gave the round up; the next producer may go on from the certificate of these votes."""
+    """The institution gave the round up; the next producer may go on from the certificate of these votes.
 
-    def step(self, carrier: Carrier) -> dict[str, int]:
-        """Vote TIMEOUT."""
-        return carrier.time_out()
+    Args:
+        proposers: Task ids of the producers: what was proposed says which round failed.
+    """
+
+    def __init__(self, proposers: Sequence[str], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.proposers = list(proposers)
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Vote TIMEOUT of the round that this run proposed in."""
+        height, round_ = newest(context, self.proposers)
+        return LedgerHook().carrier(self.institution).time_out(height, round_)
 
 
 class AwaitQuorumOperator(BaseOperator):
@@ -100,8 +116,7 @@ class AwaitQuorumOperator(BaseOperator):
 
         Whether it is a valid one is for every node to judge; this task only waits.
         """
-        voted = context["ti"].xcom_pull(task_ids=list(self.upstream_task_ids)) or []
-        height, round_ = max((int(one["height"]), int(one["round"])) for one in voted if one)
+        height, round_ = newest(context, self.upstream_task_ids)
         self.defer(
             trigger=QuorumTrigger(self.step, height, round_, self.deadline),
             method_name="resume",
