@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
+from zoneinfo import ZoneInfo
 
 import orjson
 import typer
 
-from connectors.his.framing import split_messages
-from console.exits import REFUSED, UNREADABLE, print_json
-from normalise.errors import SetAside
-from normalise.hl7v2 import convert as convert_message
-from quality.structure import check_structure
+from console.exits import DONE, REFUSED, UNREADABLE, print_json
+from console.screen import watched
 from schemas.records import Refusal, Resource, SourceContext
 
 #: Relative references of a Bundle resolve against its entries' full addresses (FHIR R4 bundle.html#references).
@@ -25,57 +26,111 @@ BASE = "https://fhir.xinglin.invalid"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one message of a file became; ``number`` counts from 1."""
+    """What one message of a file became; ``number`` counts from 1, and is 0 for what belongs to no message."""
 
     number: int
     resources: tuple[Resource, ...] = ()
     refusal: Refusal | None = None
 
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with if nothing worse comes."""
+        if self.refusal is None:
+            return DONE
+        return UNREADABLE if self.refusal.code == "unreadable" else REFUSED
+
+
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (KeyError, ValueError, OSError):
+        raise typer.BadParameter(f"{name!r} is no IANA time zone; write one such as Asia/Shanghai") from None
+
+
+def _codec(name: str) -> str:
+    try:
+        "".encode("ascii" if name == "auto" else name)
+    except (LookupError, ValueError):
+        raise typer.BadParameter(f"{name!r} is no character set; write one such as gb18030, or auto") from None
+    return name if name == "auto" else codecs.lookup(name).name
+
 
 def convert(
-    files: Annotated[list[str], typer.Argument(help="HL7 v2 files; - reads standard input.", show_default=False)],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="HL7 v2 files; - reads standard input.", show_default=False)
+    ],
     ndjson: Annotated[bool, typer.Option("--ndjson", help="One line of JSON for each file, in order.")] = False,
     institution: Annotated[str, typer.Option(help="Who owns local identifiers; part of resource ids.")] = "local",
     time_zone: Annotated[
-        str, typer.Option(envvar="XINGLIN_TIME_ZONE", help="Zone of times without an offset.")
+        str, typer.Option(envvar="XINGLIN_TIME_ZONE", help="Zone of times without an offset.", callback=_zone)
     ] = "Asia/Shanghai",
-    charset: Annotated[str, typer.Option(help="Codec of messages that declare none, or auto.")] = "auto",
+    charset: Annotated[
+        str, typer.Option(help="Codec of messages that declare none, or auto.", callback=_codec)
+    ] = "auto",
 ) -> None:
     """Convert HL7 v2 files to FHIR R4.
 
-    Without --ndjson, one Bundle of type collection with what all files hold goes to stdout; refusals go to
-    stderr with the sender's coordinates.
+    Without --ndjson, stdout gets one Bundle of type collection with what all files hold.
+
+    Refusals go to stderr, with the sender's coordinates.
     """
     context = SourceContext("convert", institution, time_zone, charset)
-    worst = 0
-    collected: list[Resource] = []
-    for name in files:
-        try:
-            content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        except OSError as error:
-            _say(name, f"cannot be read: {error.strerror}")
-            worst = UNREADABLE
-            if ndjson:
-                refusal = Refusal("unreadable", "", f"the file cannot be read: {error.strerror}")
-                print_json({"file": name, "refused": asdict(refusal)})
-            continue
-        outcomes = tuple(convert_stream(BytesIO(content), context))
-        worst = max(worst, _tell_refusals(name, outcomes))
-        if ndjson:
-            print_json(line(name, outcomes))
-        else:
-            collected += [resource for outcome in outcomes for resource in outcome.resources]
-    if not ndjson and (collected or not worst):
-        sys.stdout.buffer.write(orjson.dumps(bundle(collected), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    raise typer.Exit(worst)
+    codes: set[int] = {DONE}
+    if ndjson:
+        for name in watched(files):
+            print_json(line(_shown(name), _told(name, context, codes)))
+    else:
+        outcomes = (outcome for name in watched(files) for outcome in _told(name, context, codes))
+        whole = bundle(resource for outcome in outcomes for resource in outcome.resources)
+        if "entry" in whole:
+            sys.stdout.buffer.write(orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            sys.stdout.flush()
+    raise typer.Exit(max(codes))
+
+
+def _told(name: str, context: SourceContext, codes: set[int]) -> Iterator[Outcome]:
+    """Yield what each message of a file became, after telling refusals on stderr and adding to ``codes``."""
+    for outcome in convert_file(name, context):
+        codes.add(outcome.exit_code)
+        if (refusal := outcome.refusal) is not None:
+            which = f"message {outcome.number} " if outcome.number else ""
+            where = f" at {refusal.where}" if refusal.where else ""
+            sentence = f"{_shown(name)}: {which}refused: {refusal.code}{where}: {refusal.message}"
+            print(sentence, file=sys.stderr)  # noqa: T201  (the console speaks here)
+        yield outcome
+
+
+def convert_file(name: str, context: SourceContext) -> Iterator[Outcome]:
+    """Yield what each message of a file became, in order; a file that cannot be read is a refusal too."""
+    try:
+        with _open(name) as stream:
+            yield from convert_stream(stream, context)
+    except OSError as error:
+        why = f"The file cannot be read: {error.strerror or type(error).__name__}."
+        yield Outcome(0, refusal=Refusal("unreadable", "", why))
+
+
+def _open(name: str) -> Any:
+    if name != "-":
+        return Path(name).open("rb")
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return nullcontext(sys.stdin.buffer)
 
 
 def convert_stream(stream: BinaryIO, context: SourceContext) -> Iterator[Outcome]:
     """Yield what each message of a stream became, in order; never raises for what the stream holds."""
+    from connectors.his.framing import split_messages
+    from normalise.errors import SetAside
+    from normalise.hl7v2 import convert as convert_message
+
+    last = 0
     for framed in split_messages(stream):
         if framed.refusal is not None:
-            yield Outcome(framed.number, refusal=framed.refusal)
+            yield Outcome(framed.number if framed.number > last else 0, refusal=framed.refusal)
+            last = framed.number
             continue
+        last = framed.number
         try:
             made = convert_message(framed.content, context)
         except SetAside as error:
@@ -85,30 +140,34 @@ def convert_stream(stream: BinaryIO, context: SourceContext) -> Iterator[Outcome
 
 
 def _checked(number: int, resources: tuple[Resource, ...]) -> Outcome:
+    from quality.structure import check_structure
+
     for resource in resources:
         if fault := check_structure(resource.body):
             return Outcome(number, refusal=Refusal(fault.code, resource.segment, f"{fault.where}: {fault.message}"))
     return Outcome(number, resources)
 
 
-def line(name: str, outcomes: tuple[Outcome, ...]) -> dict[str, Any]:
-    """Return the NDJSON value of one file: ``bundle`` or ``refused``, or ``bundles`` where it held several messages."""
-    refused = [{**asdict(one.refusal), "message_number": one.number} for one in outcomes if one.refusal]
-    bundles = [bundle(one.resources) for one in outcomes if one.refusal is None]
-    if len(outcomes) == 1:
-        return {"file": name, "bundle": bundles[0]} if bundles else {"file": name, "refused": _plain(outcomes[0])}
-    several: dict[str, Any] = {"file": name, "bundles": bundles}
-    if refused:
-        several["refused"] = refused
-    return several
+def line(name: str, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """Return the NDJSON value of one file: ``bundle`` or ``refused``, or ``bundles`` where it held several messages.
+
+    Bundles are kept as the bytes they are written as: a file of many messages takes a fifth of the memory.
+    """
+    bundles: list[orjson.Fragment] = []
+    refused: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        if outcome.refusal is None:
+            bundles.append(orjson.Fragment(orjson.dumps(bundle(outcome.resources))))
+        else:
+            refused.append({**asdict(outcome.refusal), "message_number": outcome.number})
+    if len(bundles) == 1 and not refused:
+        return {"file": name, "bundle": bundles[0]}
+    if len(refused) == 1 and not bundles:
+        return {"file": name, "refused": {key: refused[0][key] for key in ("code", "where", "message")}}
+    return {"file": name, "bundles": bundles, **({"refused": refused} if refused else {})}
 
 
-def _plain(outcome: Outcome) -> dict[str, str]:
-    assert outcome.refusal is not None
-    return asdict(outcome.refusal)
-
-
-def bundle(resources: list[Resource] | tuple[Resource, ...]) -> dict[str, Any]:
+def bundle(resources: Iterable[Resource]) -> dict[str, Any]:
     """Return a Bundle of type collection; a resource that several messages hold stands in it once, as last told."""
     latest: dict[str, dict[str, Any]] = {}
     for resource in resources:
@@ -119,13 +178,6 @@ def bundle(resources: list[Resource] | tuple[Resource, ...]) -> dict[str, Any]:
     return {"resourceType": "Bundle", "type": "collection", **({"entry": entries} if entries else {})}
 
 
-def _tell_refusals(name: str, outcomes: tuple[Outcome, ...]) -> int:
-    for outcome in outcomes:
-        if (refusal := outcome.refusal) is not None:
-            where = f" at {refusal.where}" if refusal.where else ""
-            _say(name, f"message {outcome.number} refused: {refusal.code}{where}: {refusal.message}")
-    return REFUSED if any(outcome.refusal for outcome in outcomes) else 0
-
-
-def _say(name: str, sentence: str) -> None:
-    print(f"{name}: {sentence}", file=sys.stderr)  # noqa: T201  (the console speaks here)
+def _shown(name: str) -> str:
+    """Return a file's name as text, whatever bytes it has."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -33,7 +33,7 @@ def print_json(value: Any) -> None:
 @contextmanager
 def sentences() -> Iterator[None]:
     """Turn the errors that a person can act on into one sentence and exit code 1."""
-    from pymongo.errors import PyMongoError
+    from pymongo.errors import OperationFailure, PyMongoError
 
     from connectors.errors import ConnectorError
     from console.region.errors import RegionError
@@ -45,6 +45,10 @@ def sentences() -> Iterator[None]:
         yield
     except (ConfigurationError, ConnectorError, RegionError, Stop, LedgerError, VaultError) as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}")
+    except OperationFailure as error:
+        fail(f"the database refuses (code {error.code}); see the rights of the account in MONGODB_URI")
     except PyMongoError as error:
         # A driver's text may hold the address with its password.
         fail(f"the database does not answer ({type(error).__name__}); see MONGODB_URI, or `xinglin up`")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from console.exits import UNREADABLE, fail, print_json, sentences
+from console.exits import REFUSED, UNREADABLE, USAGE, fail, print_json, sentences
+from console.records import site, vaults
+from console.screen import columns, say
 
 if TYPE_CHECKING:
     from ledger.replica import Replica
@@ -27,7 +27,6 @@ Whose = Annotated[str | None, typer.Option("--replica", metavar="INSTITUTION", h
 
 def replicas(whose: str | None = None) -> dict[str, Replica]:
     """Return the replicas of this machine's institutions, or the one asked for."""
-    from dags.steps.site import site
     from ledger.replica import Replica
 
     at = site()
@@ -36,16 +35,20 @@ def replicas(whose: str | None = None) -> dict[str, Replica]:
     return {one: Replica(at.client[f"ledger_{one}"], at.genesis) for one in names if f"ledger_{one}" in stand}
 
 
-def _one(whose: str | None) -> Replica:
+def _some(whose: str | None) -> dict[str, Replica]:
     found = replicas(whose)
     if not found:
-        fail("no replica here yet; `xinglin up` starts the region")
-    return max(found.values(), key=lambda one: one.view.head.height)
+        fail("no replica here yet; the first block of `notarise` makes them")
+    return found
+
+
+def _one(whose: str | None) -> Replica:
+    return max(_some(whose).values(), key=lambda one: one.view.head.height)
 
 
 @app.command("status")
 def status(as_json: Json = False) -> None:
-    """Show every replica's head; all should be equal."""
+    """Show every replica's head; exit 1 where two of one height differ."""
     with sentences():
         heads = {name: replica.view.head for name, replica in replicas().items()}
     rows: list[dict[str, Any]] = [
@@ -58,13 +61,23 @@ def status(as_json: Json = False) -> None:
         }
         for name, head in heads.items()
     ]
+    split = len({row["height"] for row in rows}) < len({(row["height"], row["block"], row["state"]) for row in rows})
     if as_json:
         print_json(rows)
+    else:
+        _print_heads(rows)
+    if split:
+        fail("replicas of one height differ: one was changed. `xinglin ledger verify` names it")
+
+
+def _print_heads(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        say("no replica here yet; the first block of `notarise` makes them")
         return
-    table = Table("institution", "height", "block", "state", "time")
-    for row in rows:
-        table.add_row(row["institution"], str(row["height"]), row["block"][:16], row["state"][:16], row["time"])
-    Console().print(table)
+    table = [(row["institution"], row["block"][:12], row["state"][:12], row["time"], row["height"]) for row in rows]
+    say(columns(("institution", "block", "state", "time", "height"), table, numbers=1))
+    if behind := [row["institution"] for row in rows if row["height"] < max(one["height"] for one in rows)]:
+        say(f"behind: {', '.join(behind)}; the next block brings them up")
 
 
 @app.command("show")
@@ -83,15 +96,13 @@ def show(
     if as_json:
         print_json(facts)
         return
-    console = Console()
-    console.print(
-        f"block {height}  {facts['block_id']}\nbuilt by {facts['builder']} at {facts['time']}", highlight=False
+    say(
+        f"block {height}  {facts['block_id']}\n"
+        f"built by {facts['builder']} at {facts['time']}\n"
+        f"confirmed by {', '.join(facts['confirmed_by'])} ({facts['weight']} of {facts['of']} votes)\n"
     )
-    console.print(f"confirmed by {', '.join(facts['confirmed_by'])} ({facts['weight']} of {facts['of']} votes)")
-    table = Table("batch", "institution", "number", "entries", "transaction")
-    for index, one in enumerate(facts["batches"]):
-        table.add_row(str(index), one["institution"], str(one["seq"]), str(one["entries"]), one["tx_id"][:16])
-    console.print(table)
+    table = [(one["institution"], one["tx_id"][:16], one["seq"], one["entries"]) for one in facts["batches"]]
+    say(columns(("institution", "transaction", "batch", "entries"), table, numbers=2))
 
 
 def block_facts(replica: Replica, height: int) -> dict[str, Any]:
@@ -128,16 +139,16 @@ def verify(whose: Whose = None, as_json: Json = False) -> None:
     from ledger.chain_check import verify_chain
 
     with sentences(), progress() as follow:
-        reports = {name: verify_chain(one, follow(name)) for name, one in replicas(whose).items()}
+        reports = {name: verify_chain(one, follow(name)) for name, one in _some(whose).items()}
     if as_json:
         print_json({name: asdict(report) | {"ok": report.ok} for name, report in reports.items()})
     else:
         for name, report in reports.items():
             found = "holds" if report.fault is None else f"block {report.fault.height}: {report.fault.message}"
             counted = f"{report.blocks} blocks, {report.entries} entries, {report.signatures} signatures"
-            Console().print(f"{name:24} {counted}: {found}", highlight=False)
-    if not reports or not all(report.ok for report in reports.values()):
-        raise typer.Exit(1)
+            say(f"{name:18} {counted}: {found}")
+    if not all(report.ok for report in reports.values()):
+        raise typer.Exit(REFUSED)
 
 
 @app.command("prove")
@@ -158,8 +169,11 @@ def prove(
     text = orjson.dumps(proof, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if output is None:
         typer.echo(text, nl=False)
-    else:
+        return
+    try:
         output.write_bytes(text)
+    except OSError as error:
+        fail(f"{output}: cannot be written: {error.strerror}")
 
 
 @app.command("verify-proof")
@@ -171,10 +185,11 @@ def verify_proof(
 ) -> None:
     """Check a proof offline: no network, no database; exit 1 where it does not hold."""
     from ledger.errors import ProofError
+    from ledger.proof import MAX_FILE
     from ledger.proof import verify_proof as check
 
     try:
-        proof, trusted = file.read_bytes(), anchor.read_bytes()
+        proof, trusted = _read(file, MAX_FILE + 1), _read(anchor, MAX_FILE + 1)
         sealed = None if envelope is None else envelope.read_bytes()
     except OSError as error:
         fail(f"{error.filename}: cannot be read: {error.strerror}", UNREADABLE)
@@ -185,27 +200,31 @@ def verify_proof(
     if as_json:
         print_json(asdict(verdict))
         return
-    Console().print(
+    say(
         f"holds: version {verdict.version} of record {verdict.rid} of {verdict.institution} stands in block "
         f"{verdict.height} of {verdict.region}, {_time(verdict.timestamp_ms)}; covered by block {verdict.head_height}, "
         f"confirmed by {', '.join(verdict.signers)}"
         + (f"; status {verdict.status}" if verdict.status else "")
-        + ("; the envelope is the one" if verdict.envelope else ""),
-        highlight=False,
+        + ("; the envelope is the one" if verdict.envelope else "")
     )
 
 
+def _read(path: Path, limit: int) -> bytes:
+    """Return a file's first bytes, enough to see that it is too large."""
+    with path.open("rb") as file:
+        return file.read(limit)
+
+
 def _rid(record: str) -> bytes:
-    if re.fullmatch(r"[0-9a-f]{32}", record):
+    if re.fullmatch(r"[0-9a-fA-F]{32}", record):
         return bytes.fromhex(record)
     type_, slash, id_ = record.partition("/")
     if not slash:
-        fail(f"{record!r} is no record: expected 32 hex digits, or Type/id such as Patient/4f0c…", code=2)
-    from console.records import site, vaults
-    from vault.errors import VaultError
+        fail(f"{record!r} is no record: expected 32 hex digits, or Type/id such as Patient/4f0c…", USAGE)
+    from vault.errors import Unknown
 
     for _, vault in vaults(site()):
-        with suppress(VaultError):
+        with suppress(Unknown):
             vault.records.open(type_, id_)
             return vault.records.rid(type_, id_)
     fail(f"no {type_} with that id is kept here")
@@ -214,6 +233,7 @@ def _rid(record: str) -> bytes:
 @contextmanager
 def progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """Yield what makes a bar for one named replica; nothing is drawn where no person watches."""
+    from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from console.exits import fail, print_json, sentences
+from console.exits import USAGE, fail, print_json, sentences
+from console.screen import columns, say
+from schemas.errors import ConfigurationError
 from schemas.reasons import sentence
 
 if TYPE_CHECKING:
     from dags.steps.site import Site
     from vault.quarantine import SetAside
+    from vault.results import Batch
     from vault.store import Vault
+
+#: How long a person waits before the command says that the database is not there.
+ANSWER_SECONDS: Final = 5.0
 
 quarantine = typer.Typer(help="What was set aside, why, and how to send it through again.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -25,15 +30,38 @@ SourceOption = Annotated[str | None, typer.Option("--source", help="Only of this
 
 
 def site() -> Site:
-    """Return this process's site; the database's driver is loaded only now."""
+    """Return this process's site once its database answers; the driver is loaded only now.
+
+    Raises:
+        ConfigurationError: There is no region here, or the database's address is none.
+        PyMongoError: The database does not answer in time.
+    """
+    import pymongo
+    from pymongo.errors import ConfigurationError as NoAddress
+
     from dags.steps.site import site as opened
 
-    return opened()
+    at = opened()
+    try:
+        client = at.client
+    except (ValueError, NoAddress):  # their text may hold the password
+        raise ConfigurationError("MONGODB_URI is no address; expected mongodb://HOST:PORT/?replicaSet=NAME") from None
+    at.genesis  # noqa: B018  (raises where no region was founded)
+    with pymongo.timeout(ANSWER_SECONDS):
+        client.admin.command("ping")
+    return at
 
 
 def vaults(at: Site, source: str | None = None) -> Iterator[tuple[str, Vault]]:
-    """Yield the institutions that own a source and have their keystore on this machine, with their vaults."""
-    owners = {at.source(source).institution} if source else {one.institution for one in at.sources()}
+    """Yield the institutions that own a source and have their keystore on this machine, with their vaults.
+
+    Raises:
+        ConfigurationError: There is no such source.
+    """
+    sources = {one.id: one.institution for one in at.sources()}
+    if source and source not in sources:
+        raise ConfigurationError(f"no source {source!r}; there are {', '.join(sources)}")
+    owners = {sources[source]} if source else set(sources.values())
     for institution in sorted(owners):
         if at.home.keys(institution).is_dir():
             yield institution, at.vault(institution)
@@ -41,7 +69,7 @@ def vaults(at: Site, source: str | None = None) -> Iterator[tuple[str, Vault]]:
 
 def batches(
     source: SourceOption = None,
-    limit: Annotated[int, typer.Option(help="Newest batches of each institution.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Newest batches of each institution.")] = 20,
     reopen: Annotated[str | None, typer.Option(metavar="BATCH", help="Take up a stopped batch again.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -49,24 +77,43 @@ def batches(
     with sentences():
         at = site()
         if reopen is not None:
-            at.vault(at.source(reopen.rpartition("-")[0]).institution).batches.reopen(reopen)
+            _reopen(at, reopen)
         rows = [one for _, vault in vaults(at, source) for one in vault.batches.list(source, limit=limit)]
     if as_json:
         print_json([asdict(one) for one in rows])
         return
-    columns = ("received", "sealed", "duplicate", "quarantined", "filtered", "resources", "unchanged")
-    table = Table("batch", "state", *columns, "why")
+    _print_batches(rows)
+
+
+def _reopen(at: Site, batch: str) -> None:
+    from vault.errors import Unknown
+
+    for _, vault in vaults(at):
+        with suppress(Unknown):
+            return vault.batches.reopen(batch)
+    raise Unknown(f"there is no batch {batch}; see `xinglin batches`")
+
+
+def _print_batches(rows: list[Batch]) -> None:
+    if not rows:
+        say("no batch yet; the sources' DAGs make them")
+        return
+    headings = ("batch", "state", "received", "sealed", "repeats", "set aside", "filtered")
+    counts = ("received", "sealed", "duplicate", "quarantined", "filtered")
+    table = [(one.id, one.state, *(one.counts.as_dict()[name] for name in counts)) for one in rows]
+    say(columns(headings, table, len(counts)))
     for one in rows:
-        counts = one.counts.as_dict()
-        table.add_row(one.id, one.state, *(str(counts[name]) for name in columns), one.reason)
-    Console().print(table)
+        if one.state == "stopped":
+            say(f"{one.id} stopped: {one.reason}")
+        elif one.counts.waiting:
+            say(f"{one.id}: {one.counts.waiting} records to process")
 
 
 @quarantine.command("list")
 def list_(
     source: SourceOption = None,
     code: Annotated[str | None, typer.Option(help="Only with this reason code.")] = None,
-    limit: Annotated[int, typer.Option(help="Oldest of each institution.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Oldest of each institution.")] = 100,
     as_json: Json = False,
 ) -> None:
     """List what lies in quarantine, oldest first."""
@@ -75,10 +122,11 @@ def list_(
     if as_json:
         print_json([asdict(one) for one in rows])
         return
-    table = Table("record", "source", "reason", "where", "what is wrong and what to do")
     for one in rows:
-        table.add_row(one.id, one.source, one.code, one.where, one.message)
-    Console().print(table)
+        where = f" at {one.where}" if one.where else ""
+        say(f"{one.id}  {one.source}\n  {one.code}{where}: {one.message}")
+    if not rows:
+        say("nothing lies in quarantine under that" if source or code else "nothing lies in quarantine")
 
 
 @quarantine.command("show")
@@ -98,13 +146,11 @@ def show(
     if as_json:
         print_json(asdict(item))
         return
-    Console().print(
+    say(
         f"{item.id} of {item.source}, received {item.received_at:%Y-%m-%d %H:%M %Z}, {item.size} bytes, "
         f"set aside {item.times} time(s)\n{item.code}: {sentence(item.code)}\nat {item.where or '-'}: {item.message}\n"
         + ("Mend the mapping or the sender, then: " if item.readable else "It cannot be read; have it sent again. ")
-        + (f"xinglin quarantine replay {item.id}" if item.readable else ""),
-        highlight=False,
-        markup=False,
+        + (f"xinglin quarantine replay {item.id}" if item.readable else "")
     )
 
 
@@ -117,15 +163,17 @@ def replay(
 ) -> None:
     """Put records back in line under their own identity; the source's next run takes them up."""
     if not (records or source or code):
-        fail("replay what? give ids, --code or --source", code=2)
+        fail("replay what? give ids, --code or --source", USAGE)
     with sentences():
         done = sum(vault.quarantine.replay(records or None, code, source) for _, vault in vaults(site(), source))
     if as_json:
         print_json({"replayed": done})
-    else:
-        Console().print(f"{done} record(s) wait for their source's next run")
+    elif done:
+        say(f"{done} record{'s wait' if done > 1 else ' waits'} for the source's next run")
+    if records and done < (given := len(set(records))):
+        fail(f"{given - done} of {given} not replayed: not in quarantine, unreadable, or in a batch still open")
     if not done:
-        raise typer.Exit(1)
+        fail("nothing to replay under that; see `xinglin quarantine list`")
 
 
 def _find(record: str) -> tuple[SetAside, bytes]:

@@ -7,11 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from console.exits import print_json, sentences
+from console.screen import columns, say
 
 if TYPE_CHECKING:
     from ledger.replica import Replica
@@ -25,13 +23,10 @@ def up() -> None:
     from console.region.region import up as start
     from schemas.home import Home
 
-    console = Console()
     with sentences():
-        airflow = start(Home.from_environment(), lambda step: console.print(f"· {step}", highlight=False))
-    console.print(
-        f"The region runs. Airflow: {airflow.address}  user admin  password {airflow.password}", highlight=False
-    )
-    console.print("Stop it with `xinglin down` (make down); what it holds stays.")
+        airflow = start(Home.from_environment(), lambda step: say(f"· {step}"))
+    say(f"The region runs. Airflow: {airflow.address}  user admin  password {airflow.password}")
+    say("Stop it with `xinglin down` (make down); what it holds stays.")
 
 
 def down() -> None:
@@ -41,7 +36,7 @@ def down() -> None:
 
     with sentences():
         stopped = stop(Home.from_environment())
-    Console().print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 def listen(
@@ -76,12 +71,19 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json({"institutions": facts, "heights": heights})
         return
-    console = Console()
-    console.print(sources_table([source for one in facts.values() for source in one["sources"].items()]))
+    say(sources_table(source for one in facts.values() for source in one["sources"].items()))
+    say("")
     for name, one in facts.items():
-        console.print(f"{name}: {one['versions']} sealed, {one['open']} wait for a block", highlight=False)
-    heads = ", ".join(f"{name} {height}" for name, height in heights.items())
-    console.print(f"chain: {heads or 'no block yet'}", highlight=False)
+        say(f"{name}: {one['versions']} sealed, {one['open']} wait for a block")
+    say(f"chain: {_heads(heights)}")
+
+
+def _heads(heights: dict[str, int]) -> str:
+    if not heights:
+        return "no block yet"
+    if len(set(heights.values())) == 1:
+        return f"block {max(heights.values())} on {len(heights)} replicas"
+    return ", ".join(f"{name} {height}" for name, height in heights.items())
 
 
 def unconfirmed(vault: Vault, replica: Replica | None) -> int:
@@ -94,15 +96,14 @@ def unconfirmed(vault: Vault, replica: Replica | None) -> int:
     return entries.waiting + entries.submissions.get("assigned", 0) + sum(one.count for one in sent) - final
 
 
-def sources_table(totals: Iterable[tuple[str, dict[str, Any]]]) -> Table:
+def sources_table(totals: Iterable[tuple[str, dict[str, Any]]]) -> str:
     """Return the table that a hospital's manager reads: a row a source."""
-    table = Table("source", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("received", "sealed", "repeats", "set aside", "waiting", "refused"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for source, one in totals:
-        numbers = (
-            one["received"], one["sealed"], one["duplicate"], one["quarantined"],
+    headings = ("source", "received", "sealed", "repeats", "set aside", "waiting", "refused")
+    rows = [
+        (
+            source, one["received"], one["sealed"], one["duplicate"], one["quarantined"],
             one["pending"] + one["batched"], sum(one["refused"].values()),
-        )  # fmt: skip
-        table.add_row(source, *map(str, numbers))
-    return table
+        )
+        for source, one in totals
+    ]  # fmt: skip
+    return columns(headings, rows, len(headings) - 1)
