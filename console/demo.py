@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
 from console.exits import REFUSED, fail, sentences
 
 if TYPE_CHECKING:
     import httpx
+    from rich.console import Console
 
     from console.region.airflow import Airflow
     from dags.steps.site import Site
@@ -35,6 +35,8 @@ def demo(
 
     A second run is the next day: new messages, and some of yesterday's again.
     """
+    from rich.console import Console
+
     from console.region.region import down, up
     from console.report import Report
     from schemas.home import Home
