@@ -19,6 +19,7 @@ REASONS: Final = MappingProxyType(
         "structure": "Segments stand where the message structure does not allow them.",
         "fhir_structure": "The resulting resource is not valid FHIR R4.",
         "quality": "A quality rule of the source's suite failed.",
+        "internal": "Xinglin itself has a fault that this record meets; replay it after the fix.",
         "control_id": "The message control id in MSH-10 is missing.",
     }
 )

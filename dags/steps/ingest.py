@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from connectors import PullConnector, mode, open_connector
@@ -119,6 +121,10 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
         except SetAside as error:
             refusals[position] = error.refusal
             normalised.append(Normalised(()))
+        except Exception as error:  # noqa: BLE001 - one message that meets a fault of ours must not hold up the others
+            log.error("record %s meets a fault of ours: %s", record.id, _place(error))
+            refusals[position] = Refusal("internal", "", f"a fault of Xinglin itself ({_place(error)}); report it")
+            normalised.append(Normalised(()))
     good = [position for position in range(len(records)) if position not in refusals]
     report = gate.check([normalised[position] for position in good])
     for position, found in zip(good, report.refusals, strict=True):
@@ -133,6 +139,12 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
         )
         for position, record in enumerate(records)
     ]
+
+
+def _place(error: Exception) -> str:
+    """Return type and line of a fault; its text could hold what the message holds."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}, {Path(last.filename).name} line {last.lineno}"
 
 
 def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) -> dict[str, int]:

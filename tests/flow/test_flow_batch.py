@@ -14,6 +14,7 @@ from dags.steps.site import Site
 from ledger.carrier import Carrier, carry_block
 from ledger.proof import verify_proof
 from ledger.proving import prove
+from schemas.records import Normalised, SourceContext
 from simulators.lis import Laboratory
 from vault.errors import BatchClosed
 
@@ -133,3 +134,31 @@ def test_a_record_set_aside_is_replayed_under_its_own_identity(at: Site) -> None
     assert [one.id for one in vault.quarantine.list(code="unknown_event")] == [item.id]
     assert vault.quarantine.list(code="unknown_event")[0].times == 2
     assert after.quarantined == before.quarantined
+
+
+def test_a_message_that_meets_a_fault_of_ours_is_set_aside_without_its_text_and_the_others_go_on(
+    at: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    converted = ingest.convert
+
+    def faulty(content: bytes, context: SourceContext) -> Normalised:
+        if content == first:
+            raise KeyError(content.decode())
+        return converted(content, context)
+
+    drop(at, trouble=False, files=1)
+    ingest.pull(LAB, at)
+    batch = ingest.plan(LAB, "run", at)[0]
+    vault = at.vault("lab-centre")
+    first = next(iter(vault.batches.records(batch))).raw.content
+    monkeypatch.setattr(ingest, "convert", faulty)
+    counts = ingest.process(LAB, batch, at)
+    item = vault.quarantine.list()[0]
+    assert (counts["sealed"], counts["quarantined"], item.code) == (4, 1, "internal")
+    assert "PID" not in item.message + caplog.text
+    monkeypatch.undo()
+    ingest.reconcile(LAB, [batch], at)
+    vault.quarantine.replay(code="internal")
+    run(at, 2)
+    assert vault.quarantine.list() == []
+    assert vault.summary().sources[LAB].sealed == 5
