@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from functools import lru_cache
 from typing import Final
 
 from normalise.errors import set_aside
@@ -49,12 +50,17 @@ def decode(content: bytes, fallback: str) -> tuple[str, Refusal | None]:
     if content.isascii():
         return _clean(content.decode("ascii")), None
     declared = _declared(content)
-    known = CHARSETS.get("".join(filter(str.isalnum, declared.upper())))
+    known = _codec(declared)
     text, used = _choose(content, known, fallback)
     if not declared or used == known:
         return _clean(text), None
     message = f"MSH-18 declares a character set that the bytes are not in; read as {used}. Correct MSH-18."
     return _clean(text), Refusal("charset", "MSH-18", message)
+
+
+@lru_cache(maxsize=256)
+def _codec(declared: str) -> str | None:
+    return CHARSETS.get("".join(filter(str.isalnum, declared.upper())))
 
 
 def _choose(content: bytes, declared: str | None, fallback: str) -> tuple[str, str]:
@@ -102,4 +108,4 @@ def _strictly(content: bytes, codec: str) -> str:
 def _clean(text: str) -> str:
     """Text without control characters, which FHIR strings may not hold; line ends are the parser's."""
     text = text.lstrip("\ufeff")
-    return _CONTROL.sub("", text) if not text.isprintable() and _CONTROL.search(text) else text
+    return text if text.replace("\r", "").isprintable() else _CONTROL.sub("", text)

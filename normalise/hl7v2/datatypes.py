@@ -51,7 +51,7 @@ def converter(type_: str, vocabulary: str) -> Convert:
     elif name in _WITH_ARGUMENT:
         return partial(_WITH_ARGUMENT[name], argument=argument)
     elif name in _TIMES and not argument:
-        return Remembered(_TIMES[name])
+        return Remembered(_TIMES[name], fleeting=True)
     elif name in _PLAIN and not argument:
         return _PLAIN[name]
     raise ValueError(f"schemas/hl7v2/segments: no type {type_!r}; datatypes.py lists what there is")

@@ -2,53 +2,134 @@
 
 A row says: this field, under this condition, by this type and vocabulary, stands at this path of the resource.
 ``docs/mapping.md`` gives the grammar of paths and conditions.
+
+Rows of codes, units and ranges are steady: laboratories send the same few thousand combinations all day. What such
+rows of a table make of one segment is remembered together (``_Steady``), so that most segments take one look-up for
+them and a pass over the other rows only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.datatypes import Convert, converter
-from normalise.hl7v2.memory import Remembered, loads
+from normalise.hl7v2.memory import LIMIT, LONGEST, Copy, Remembered, copier
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.tables import rows
 
 Put = Callable[[Body, Any], None]
 Guard = Callable[[Segment], bool]
-#: Whether the row applies; what it does with the field.
+#: What a row does with its field.
 Run = Callable[[str, Body, Building], None]
-Rule = tuple[Guard | None, Run]
+#: The number of a field, whether the row applies, and what it does; in the order of the fields.
+Rules = tuple[tuple[int, Guard | None, Run], ...]
 
 _STEP: Final = re.compile(r"(\$this|[A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]*)\])?(?:\.|$)")
 _FIELD: Final = re.compile(r"[A-Z][A-Z0-9]{2}-(\d+)(?:\.(\d+))?")
 _EXTENSIONS: Final = "http://hl7.org/fhir/StructureDefinition/"
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row, compiled.
+
+    Attributes:
+        number: The field's.
+        element: The resource's own element that the path begins with.
+        guard: Whether the row applies; None for always.
+        run: What it does with the field.
+        reads: The fields that decide what it does, where these are all and it may be remembered; else empty.
+    """
+
+    number: int
+    element: str
+    guard: Guard | None
+    run: Run
+    reads: frozenset[int]
+
+
 class Mapper:
     """One segment table, ``segments/PID-Patient.csv``, ready to run."""
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_all", "_others", "_steady")
 
     def __init__(self, table: str, rows_of: Iterable[dict[str, str]]) -> None:
-        found: dict[int, list[Rule]] = {}
-        for row in rows_of:
-            number, rule = _rule(row, table)
-            found.setdefault(number, []).append(rule)
-        self._rules = tuple(tuple(found.get(number, ())) for number in range(max(found) + 1))
+        found = [_row(row, table) for row in rows_of]
+        shared = {row.element for row in found if not row.reads}
+        steady = [row for row in found if row.reads and row.element not in shared]
+        self._all = _rules(found)
+        self._others = _rules([row for row in found if row not in steady])
+        self._steady = _Steady(steady) if len(steady) > 1 else None
 
     def apply(self, segment: Segment, body: Body, building: Building) -> Body:
         """Every valued field of the segment stands in ``body`` where the table says; returns ``body``."""
         building.at = segment
-        for raw, rules_of in zip(segment.fields, self._rules, strict=False):
-            if raw and rules_of:
-                for guard, run in rules_of:
-                    if guard is None or guard(segment):
-                        run(raw, body, building)
+        rules = self._all
+        if self._steady is not None and self._steady.elements.isdisjoint(body):
+            body.update(self._steady.recall(segment, building))
+            rules = self._others
+        _run(rules, segment, body, building)
         return body
+
+
+class _Steady:
+    """Rows whose elements nothing else touches, remembered together for each combination of the fields they read.
+
+    Attributes:
+        elements: The resource's own elements that the rows fill.
+    """
+
+    __slots__ = ("_known", "_picks", "_reads", "_rules", "elements")
+
+    def __init__(self, rows_of: list[_Row]) -> None:
+        self.elements = frozenset(row.element for row in rows_of)
+        self._rules = _rules(rows_of)
+        self._reads = sorted(frozenset().union(*(row.reads for row in rows_of)))
+        #: By the number of fields of a segment: what takes those out that the rows read.
+        self._picks: dict[int, Callable[[list[str]], Any]] = {}
+        self._known: dict[tuple[Any, str], Copy] = {}
+
+    def recall(self, segment: Segment, building: Building) -> Body:
+        """Return what the rows make of the segment: a new copy each time."""
+        fields = segment.fields
+        key = (self._picks.get(len(fields)) or self._pick(len(fields)))(fields), building.scope
+        kept = self._known.get(key)
+        if kept is not None:
+            return kept()  # type: ignore[no-any-return]
+        asked = building.asked
+        body: Body = {}
+        _run(self._rules, segment, body, building)
+        if building.asked == asked and sum(map(len, key[0])) <= LONGEST:
+            if len(self._known) >= LIMIT:
+                self._known.clear()
+            self._known[key] = copier(body)
+        return body
+
+    def _pick(self, count: int) -> Callable[[list[str]], Any]:
+        there = [number for number in self._reads if number < count]
+        self._picks[count] = pick = itemgetter(*there) if there else lambda _: ()
+        return pick
+
+
+def _rules(rows_of: list[_Row]) -> Rules:
+    return tuple((row.number, row.guard, row.run) for row in sorted(rows_of, key=lambda row: row.number))
+
+
+def _run(rules: Rules, segment: Segment, body: Body, building: Building) -> None:
+    fields = segment.fields
+    count = len(fields)
+    for number, guard, run in rules:
+        if number >= count:
+            return
+        raw = fields[number]
+        if raw and (guard is None or guard(segment)):
+            run(raw, body, building)
 
 
 @cache
@@ -61,7 +142,7 @@ def mapper(table: str) -> Mapper:
     return Mapper(table, rows(f"segments/{table}.csv"))
 
 
-def _rule(row: dict[str, str], table: str) -> tuple[int, Rule]:
+def _row(row: dict[str, str], table: str) -> _Row:
     match = _FIELD.fullmatch(row["field"])
     if match is None or match[2] or not row["field"].startswith(table.partition("-")[0]):
         raise ValueError(f"segments/{table}.csv: field {row['field']!r}; expected one of the segment, such as PID-7")
@@ -72,17 +153,33 @@ def _rule(row: dict[str, str], table: str) -> tuple[int, Rule]:
     except ValueError as error:
         raise ValueError(f"segments/{table}.csv: {row['field']}: {error}") from error
     number = int(match[1])
+    element = _STEP.match(row["path"])
+    assert element is not None  # compile_path has read it
     if row["path"] == "$this":  # the function itself reads all repetitions
-        return number, (guard, _once(convert, put, number, whole=True))
+        return _Row(number, "$this", guard, _whole(convert, number), frozenset())
     run = _each(convert, put, number) if repeats else _once(convert, put, number)
-    if isinstance(convert, Remembered) and convert.simple and row["path"].removesuffix("[]").isidentifier():
+    reads = {number, *(int(field[1]) for field in [_FIELD.match(row["when"])] if field)}
+    if not isinstance(convert, Remembered) or convert.fleeting:
+        reads = set()
+    elif convert.with_unit:
+        reads.add(6)
+    elif row["path"].removesuffix("[]").isidentifier():
         run = _recalled(convert.known, run, row["path"].removesuffix("[]"), repeats)
-    return number, (guard, run)
+    return _Row(number, element[1], guard, run, frozenset(reads))
 
 
-def _once(convert: Convert, put: Put, number: int, *, whole: bool = False) -> Run:
+def _whole(convert: Convert, number: int) -> Run:
     def run(raw: str, body: Body, building: Building) -> None:
-        if "~" in raw and not whole:
+        value = convert(raw, building, number)
+        if value:
+            _merge(body, value)
+
+    return run
+
+
+def _once(convert: Convert, put: Put, number: int) -> Run:
+    def run(raw: str, body: Body, building: Building) -> None:
+        if "~" in raw:
             raw, *others = raw.split("~")
             if any(other.strip("^&") for other in others):
                 building.note("structure", number, "A field repeats that FHIR has once; the first is kept.")
@@ -93,7 +190,7 @@ def _once(convert: Convert, put: Put, number: int, *, whole: bool = False) -> Ru
     return run
 
 
-def _recalled(known: dict[tuple[str, ...], bytes | str], otherwise: Run, name: str, repeats: bool) -> Run:
+def _recalled(known: dict[tuple[str, ...], Copy], otherwise: Run, name: str, repeats: bool) -> Run:
     """The way of most fields in one step: the whole field was met before, and its element is the resource's own."""
 
     def run(raw: str, body: Body, building: Building) -> None:
@@ -101,9 +198,9 @@ def _recalled(known: dict[tuple[str, ...], bytes | str], otherwise: Run, name: s
         if kept is None:
             otherwise(raw, body, building)
         elif repeats:
-            body.setdefault(name, []).append(loads(kept) if isinstance(kept, bytes) else kept)
+            body.setdefault(name, []).append(kept())
         else:
-            body[name] = loads(kept) if isinstance(kept, bytes) else kept
+            body[name] = kept()
 
     return run
 
@@ -180,6 +277,9 @@ def _walker(name: str, index: str | None) -> Callable[[Body], Body]:
 
 
 def _merge(body: Body, value: Body) -> None:
+    if value.keys().isdisjoint(body):
+        body.update(value)
+        return
     for name, element in value.items():
         if isinstance(element, list) and name in body:
             body[name].extend(element)

@@ -22,6 +22,13 @@ def text(raw: str) -> str:
     return raw.strip()
 
 
+def components(raw: str, divider: str = "^") -> list[str]:
+    """Return every component of a field as a person reads it."""
+    if "\\" in raw:
+        return [text(part) for part in raw.split(divider)]
+    return [part.strip() for part in raw.split(divider)]
+
+
 def free_text(raw: str) -> str:
     """Return a text field of which every character counts: escapes resolved, the layout of lines kept."""
     if "\\" in raw:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import coding_of
-from normalise.hl7v2.escapes import text
+from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.identity import code_system
 from normalise.hl7v2.people import put_period
 from normalise.hl7v2.tables import VOCABULARIES
@@ -73,7 +73,7 @@ def pair(raw: str, building: Building, part: int, type_: str) -> Body | None:
 
 def licence(raw: str, building: Building) -> Body | None:
     """Return the Identifier of a driver's licence (DLN)."""
-    parts = [*map(text, raw.split("^")), "", ""]
+    parts = [*components(raw), "", ""]
     if not parts[0]:
         return None
     found: Body = {"value": parts[0]}
@@ -95,7 +95,7 @@ def number(raw: str, building: Building, type_: str) -> Body | None:
 
 def coded(raw: str, building: Building) -> Body | None:
     """Return the Identifier of a CWE: its code in its coding system."""
-    parts = [*map(text, raw.split("^")), "", ""]
+    parts = [*components(raw), "", ""]
     if not parts[0]:
         return None
     return (

@@ -85,7 +85,7 @@ def parse(text: str) -> Message:
         text = _usual(text, separators)
     if '""' in text:
         text = _NULL.sub("", text)
-    segments, notes = _segments([line for line in text.split("\r") if line and not line.isspace()])
+    segments, notes = _segments(text.split("\r"))
     if len(segments) < 2:
         raise set_aside("truncated", "MSH", "Expected segments after MSH, the message has none. Send it whole.")
     return Message(segments, notes)
@@ -93,6 +93,8 @@ def parse(text: str) -> Message:
 
 def _separators(text: str) -> str:
     separators = text[3:8]
+    if separators == _USUAL and text.startswith("MSH|^~\\&|"):
+        return separators
     if not text.startswith("MSH") or len(text) < 9:
         raise set_aside("not_hl7", "MSH", "Expected MSH and its delimiters at the start of the message.")
     if text[7] == text[3]:  # before 2.2, and some senders since: no subcomponent separator
@@ -131,6 +133,8 @@ def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...
         if line[3:4] != "|" or not _is_id(id_):
             line = line.lstrip()
             id_ = line[:3]
+            if not line:
+                continue
             if not _SEGMENT.match(line):
                 notes = notes or (_continue(found, lines, line),)
                 continue
@@ -157,7 +161,9 @@ def _label(id_: str, count: int) -> str:
 def _continue(found: list[Segment], lines: list[str], line: str) -> Refusal:
     """A line that is no segment continues the field before it: a report's line ends were not escaped."""
     where = f"line {len(found) + 1}"
-    if line == lines[-1] and re.fullmatch(r"[A-Z][A-Z0-9]?", line):
+    if line == next(one for one in reversed(lines) if one and not one.isspace()) and re.fullmatch(
+        r"[A-Z][A-Z0-9]?", line
+    ):
         raise set_aside("truncated", where, "The message breaks off inside a segment id. Send it whole.")
     if "|" in line[:4] or len(found[-1].fields) < 2:
         raise set_aside("structure", where, "Expected three capitals and a field separator.")

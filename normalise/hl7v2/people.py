@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
-from normalise.hl7v2.escapes import text
+from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.tables import SURNAMES, VOCABULARIES
 from normalise.hl7v2.times import moment
 
@@ -39,7 +39,7 @@ def han_name(whole: str) -> tuple[str, str] | None:
 
 def human_name(raw: str, building: Building, offset: int = 0) -> Body | None:
     """Return a HumanName of an XPN, or of an XCN with ``offset`` 1 (its name begins one component later)."""
-    parts = [text(part) for part in raw.split("^")[offset:]] + _PAD
+    parts = components(raw)[offset:] + _PAD
     family = text(parts[0].partition("&")[0])
     given = [one for one in parts[1:3] if one]
     name = _written(family, given)
@@ -90,7 +90,7 @@ def _written(family: str, given: list[str]) -> Body:
 
 def address(raw: str, building: Building) -> Body | None:
     """Return an Address. A Chinese one gets its text in the order it is written: province, city, county, street."""
-    parts = [text(part) for part in raw.split("^")] + _PAD
+    parts = components(raw) + _PAD
     lines = [text(one) for one in parts[0].split("&")[:3]]
     found: Body = {}
     county, other = parts[8].partition("&")[0], parts[1]
@@ -121,7 +121,7 @@ def address(raw: str, building: Building) -> Body | None:
 
 def contact_point(raw: str, building: Building, use: str = "") -> Body | None:
     """Return a ContactPoint; ``use`` is what the field itself says where XTN.2 is silent."""
-    parts = [text(part) for part in raw.split("^")] + _PAD
+    parts = components(raw) + _PAD
     system = VOCABULARIES["ContactSystem"].find(parts[2])
     electronic = (
         parts[2] in ("Internet", "X.400", "NET")

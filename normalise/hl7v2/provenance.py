@@ -43,7 +43,8 @@ def add_provenance(reading: Reading, building: Building) -> None:
 
 def _target(resource: Resource) -> Body:
     extension = [{"url": SEGMENT, "valueString": resource.segment}]
-    return {"reference": f"{resource.type}/{resource.id}", "extension": extension}
+    body = resource.body
+    return {"reference": f"{body['resourceType']}/{body['id']}", "extension": extension}
 
 
 def _provenance(

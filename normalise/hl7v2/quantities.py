@@ -32,8 +32,7 @@ def quantity(sent: str, unit: Body, comparator: str = "") -> Body | None:
     found: Body = {"value": float(sent) if point else int(whole)}
     if places[1:] and places[-1] == "0":
         found["_value"] = {"extension": [{"url": _PRECISION, "valueInteger": len(places)}]}
-    comparator = _COMPARATORS.get(comparator, comparator)
-    if comparator in ("<", "<=", ">=", ">"):
+    if comparator and (comparator := _COMPARATORS.get(comparator, comparator)) in ("<", "<=", ">=", ">"):
         found["comparator"] = comparator
     found.update(unit)
     return found

@@ -7,19 +7,17 @@ They belong to the institution, not to the patient, and are only mentioned: mode
 from __future__ import annotations
 
 from collections.abc import Callable
-from marshal import dumps, loads
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, wording
-from normalise.hl7v2.escapes import text
+from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.identifiers import put_assigner, put_type
+from normalise.hl7v2.memory import LIMIT, Copy, copier
 from normalise.hl7v2.people import human_name, one_line
 
 #: The levels of a PL from the widest to the narrowest, and the component (from 0) that names each.
 _LEVELS: Final = (("facility", 3), ("building", 6), ("floor", 7), ("point of care", 0), ("room", 1), ("bed", 2))
-#: Staff and places remembered; then it begins anew.
-_LIMIT: Final = 4096
 _LEVEL_CODINGS: Final = {name: term_coding("LocationLevel", name) for name, _ in _LEVELS}
 
 
@@ -34,7 +32,7 @@ def remembered(
         lasting: Whether a field means the same in every message of the institution; then ``make`` runs once for all
             of them, and a copy of what it added is added to each. Staff and places only, never patients.
     """
-    known: dict[tuple[str, str], bytes] = {}
+    known: dict[tuple[str, str], Copy] = {}
 
     def reference(raw: str, building: Building) -> Body | None:
         found: Body | None
@@ -43,14 +41,14 @@ def remembered(
             return building.remembered[here]
         kept = known.get((raw, building.scope))
         if kept is not None:
-            found, added = loads(kept)  # noqa: S302 - bytes of our own
+            found, added = kept()
             for body in added:
                 building.add(body, "ensure", own=False)
         elif lasting is not None and lasting(raw):
             found, added = building.watch(make, raw)
-            if len(known) >= _LIMIT:
+            if len(known) >= LIMIT:
                 known.clear()
-            known[raw, building.scope] = dumps((found, added))
+            known[raw, building.scope] = copier((found, added))
         else:
             found = make(raw, building)
         building.remembered[here] = found
@@ -68,7 +66,7 @@ def refer(body: Body, display: str = "") -> Body:
 
 
 def _practitioner(raw: str, building: Building) -> Body | None:
-    parts = [*map(text, raw.split("^")), *[""] * 14]
+    parts = [*components(raw), *[""] * 14]
     name = human_name(raw, building, 1)
     line = one_line(name) if name else ""
     body: Body = {"resourceType": "Practitioner"}
@@ -91,7 +89,7 @@ def _practitioner(raw: str, building: Building) -> Body | None:
 
 def _named_organization(raw: str, building: Building) -> Body | None:
     """An XON: the name, and the identifier of XON.10 or XON.3."""
-    parts = [*map(text, raw.split("^")), *[""] * 10]
+    parts = [*components(raw), *[""] * 10]
     body: Body = {"resourceType": "Organization"}
     value = parts[9] or parts[2]
     if value:
@@ -123,7 +121,7 @@ def _authority(raw: str, building: Building) -> Body | None:
 
 def _coded_organization(raw: str, building: Building) -> Body | None:
     """A CWE, CE or IS that names an organisation by a code."""
-    parts = [*map(text, raw.split("^")), "", ""]
+    parts = [*components(raw), "", ""]
     name = parts[1] or parts[0]
     if not name:
         return None

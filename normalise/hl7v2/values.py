@@ -14,7 +14,7 @@ from typing import Final
 
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit
-from normalise.hl7v2.escapes import free_text, text
+from normalise.hl7v2.escapes import components, free_text, text
 from normalise.hl7v2.memory import Remembered
 from normalise.hl7v2.people import address, contact_point, name_text
 from normalise.hl7v2.quantities import between, compared, quantity, structured
@@ -85,7 +85,7 @@ def _number(raw: str, building: Building, unit_of: Body) -> Body | None:
 
 
 def _structured(raw: str, _: Building, unit_of: Body) -> Body | None:
-    parts = [text(part) for part in raw.split("^")]
+    parts = components(raw)
     found = structured(parts, unit_of)
     if found:
         return {found[0]: found[1]}
@@ -94,7 +94,7 @@ def _structured(raw: str, _: Building, unit_of: Body) -> Body | None:
 
 
 def _range(raw: str, _: Building, unit_of: Body) -> Body | None:
-    ends = [*map(text, raw.split("^")), ""]
+    ends = [*components(raw), ""]
     found = between(ends[0], ends[1], unit_of)
     return {"valueRange": found} if found else None
 
@@ -145,7 +145,7 @@ def _encoded(encoding: str, sent: str) -> str | None:
 
 def _pointer(raw: str, _: Building, __: Body) -> Body | None:
     """An RP: pointer, application, type, subtype."""
-    parts = [*map(text, raw.split("^")), "", "", ""]
+    parts = [*components(raw), "", "", ""]
     if not parts[0] or any(one.isspace() for one in parts[0]):
         return None
     return _attached({"url": parts[0], **_media(parts[2], parts[3])})
