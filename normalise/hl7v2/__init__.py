@@ -38,16 +38,19 @@ def convert(content: bytes, context: SourceContext) -> Normalised:
 
 
 def inspect(content: bytes, context: SourceContext) -> Refusal | None:
-    """Return why ``convert`` would refuse these bytes, or None where it would not; fast enough to ask before an ACK."""
+    """Return why these bytes would be refused, or None; fast enough to ask before an acknowledgement.
+
+    What ``convert`` refuses, and a message without MSH-10: its sender could not know which one is answered.
+    """
     try:
-        read(content, context)
+        read(content, context, answered=True)
     except SetAside as refused:
         return refused.refusal
     return None
 
 
 def _facts(reading: Reading) -> dict[str, str]:
-    """What quality rules read beside the resources; ``MSH-7`` is the message's time as a FHIR instant."""
+    """What quality rules read beside the resources; ``MSH-7`` is the message's time as a FHIR instant, or empty."""
     msh = reading.message.segments[0]
     return {
         "MSH-3.1": text(msh.first(3)),
@@ -55,7 +58,7 @@ def _facts(reading: Reading) -> dict[str, str]:
         "MSH-7": reading.recorded,
         "MSH-9.1": reading.event.message,
         "MSH-9.2": reading.event.code,
-        "MSH-10": reading.control_id,
+        "MSH-10": text(msh.first(10)),
         "MSH-11": text(msh.first(11)),
         "MSH-12": text(msh.first(12)),
     }

@@ -105,7 +105,7 @@ class Assembly:
 
     def _obx(self, segment: Segment) -> None:
         if self._order is not None:
-            self._annotated = self._order.observe(segment, self._specimen)
+            self._annotated = self._order.observe(segment, self._specimen) or self._annotated
         elif names_something(segment.get(3)):
             self._annotated = observe_patient(segment, self._building, self._occurrences)
         else:

@@ -1,11 +1,13 @@
 """What a message says about itself, and every reason for which one is refused.
 
 ``read`` is all that decides between a Normalised and a SetAside: the listener that acknowledges a message and the
-conversion that comes after it ask the same function, so they never disagree.
+conversion that comes after it ask the same function, so they never disagree. The listener asks one thing more: an
+acknowledgement names MSH-10, while a file's message without one is known by its bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -16,12 +18,16 @@ from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Message, Segment, parse
 from normalise.hl7v2.tables import EVENTS, PATIENT_NUMBERS, Event
-from normalise.hl7v2.times import Moment, moment
+from normalise.hl7v2.times import moment
 from schemas.records import Refusal, SourceContext
 
 _VERSION: Final = re.compile(r"2\.[1-9](?:\.\d)?", re.ASCII)
+#: A version of a sender's own, 2.3.z: its messages are read as those of any other 2.x.
+_OWN_VERSION: Final = re.compile(r"2\.[1-9]\.[A-Za-z0-9]{1,4}", re.ASCII)
 #: The field without which a segment of a result says nothing.
 _NEEDED: Final = {"OBR": 4, "OBX": 3, "SPM": 0}
+#: Types of OBX-2 that are words or a document: their order says what they are about. A number without a name is none.
+_NARRATIVE: Final = frozenset({"TX", "FT", "ST", "ED", "RP", ""})
 _RANKS: Final = {type_: rank for rank, type_ in enumerate(PATIENT_NUMBERS)}
 
 
@@ -32,8 +38,8 @@ class Reading:
     Attributes:
         message: Its segments.
         event: What it is news about.
-        control_id: MSH-10.
-        recorded: When it was sent, exact to the minute at least: MSH-7, else EVN-2.
+        control_id: MSH-10, else a digest of the message.
+        recorded: When it was sent, exact to the minute at least: MSH-7, else EVN-2, else ``""``.
         notes: What decoding and parsing had to note.
     """
 
@@ -44,8 +50,13 @@ class Reading:
     notes: tuple[Refusal, ...]
 
 
-def read(content: bytes, context: SourceContext) -> Reading:
+def read(content: bytes, context: SourceContext, *, answered: bool = False) -> Reading:
     """Return the message in these bytes, with everything in place that conversion needs.
+
+    Args:
+        content: One message.
+        context: The source.
+        answered: Whether the sender waits for an acknowledgement, which needs MSH-10.
 
     Raises:
         SetAside: Codes ``charset``, ``not_hl7``, ``truncated``, ``structure``, ``version``, ``unknown_event``,
@@ -54,15 +65,20 @@ def read(content: bytes, context: SourceContext) -> Reading:
     decoded, note = decode(content, context.charset)
     message = parse(decoded)
     msh = message.segments[0]
-    _check_version(msh)
+    notes = [*((note,) if note else ()), *message.notes]
+    _check_version(msh, notes)
     event = _event(msh, message)
     control_id = text(msh.first(10))
     if not control_id:
-        raise set_aside("control_id", "MSH-10", "Expected a message control id, none came. Send one, new each time.")
-    recorded = _recorded(msh, message, context.time_zone)
+        if answered:
+            raise set_aside(
+                "control_id", "MSH-10", "Expected a message control id, none came. Send a new one each time."
+            )
+        control_id = f"sha256-{hashlib.sha256(decoded.encode()).hexdigest()[:32]}"
+        notes.append(Refusal("control_id", "MSH-10", "No message control id; the message is known by its bytes."))
+    recorded = _recorded(msh, message, context.time_zone, notes)
     _check_segments(message, event)
-    notes = (*((note,) if note else ()), *message.notes)
-    return Reading(message, event, control_id, recorded, notes)
+    return Reading(message, event, control_id, recorded, tuple(notes))
 
 
 def patient_number(segment: Segment) -> str:
@@ -84,9 +100,11 @@ def _rank(cx: str) -> int:
     return _RANKS.get(text(parts[4]) if len(parts) > 4 else "", len(_RANKS))
 
 
-def _check_version(msh: Segment) -> None:
+def _check_version(msh: Segment, notes: list[Refusal]) -> None:
     version = text(msh.first(12))
-    if not _VERSION.fullmatch(version):
+    if _OWN_VERSION.fullmatch(version) and not _VERSION.fullmatch(version):
+        notes.append(Refusal("version", "MSH-12", "HL7 published no such version; read as any other 2.x."))
+    elif not _VERSION.fullmatch(version):
         came = "nothing" if not version else "something else"
         raise set_aside("version", "MSH-12", f"Expected an HL7 version from 2.1 to 2.9, {came} came. Correct MSH-12.")
 
@@ -103,16 +121,25 @@ def _event(msh: Segment, message: Message) -> Event:
     return event
 
 
-def _recorded(msh: Segment, message: Message, zone: str) -> str:
+def _recorded(msh: Segment, message: Message, zone: str, notes: list[Refusal]) -> str:
+    """MSH-7, optional until 2.3.1 and exact to the day where the sender likes, else EVN-2, else unknown."""
+    sent = text(msh.first(7))
+    found = moment(sent, zone) if sent else None
+    if found and found.instant:
+        return found.instant
     evn = message.one("EVN")
-    sent = [text(msh.first(7)), text(evn.first(2)) if evn else ""]
-    moments: list[Moment | None] = [moment(one, zone) for one in sent if one]
-    for found in moments:
-        if found and found.instant:
-            return found.instant
-    if moments:
-        raise set_aside("bad_value", "MSH-7", "Expected YYYYMMDDHHMM[SS][+ZZZZ], a time less exact or none came.")
-    raise set_aside("required", "MSH-7", "Expected the time of the message in MSH-7 or EVN-2, neither is valued.")
+    other = moment(text(evn.first(2)), zone) if evn else None
+    if other and other.instant:
+        return other.instant
+    came = "one less exact" if sent else "none"
+    notes.append(
+        Refusal(
+            "bad_value" if sent else "required",
+            "MSH-7",
+            f"Expected the time of the message to the minute in MSH-7 or EVN-2, {came} came; written as unknown.",
+        )
+    )
+    return ""
 
 
 def _check_segments(message: Message, event: Event) -> None:
@@ -161,7 +188,8 @@ def _check_results(message: Message) -> None:
         elif not known:
             raise set_aside("structure", segment.label, "Expected PID before the results, they came first.")
         elif needed and not ((raw := segment.get(needed)) and (raw[0].isalnum() or names_something(raw))):
-            raise _missing(f"{segment.label}-{needed}")
+            if segment.id == "OBR" or text(segment.first(2)).upper() not in _NARRATIVE:
+                raise _missing(f"{segment.label}-{needed}")
 
 
 def _missing(where: str) -> Exception:

@@ -17,6 +17,7 @@ from schemas.records import Resource
 
 SEGMENT: Final = "urn:xinglin:fhir:StructureDefinition:segment"
 _EVN: Final = mapper("EVN-Provenance")
+_ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _TYPES: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
@@ -47,6 +48,10 @@ def _target(resource: Resource) -> Body:
     return {"reference": f"{body['resourceType']}/{body['id']}", "extension": extension}
 
 
+def _unknown() -> Body:
+    return {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
+
+
 def _provenance(
     reading: Reading, building: Building, author: Body | None, application: str, targets: list[Body]
 ) -> Body:
@@ -60,7 +65,7 @@ def _provenance(
         "resourceType": "Provenance",
         "id": building.id_within("Provenance", building.patient, *scope),
         "target": targets,
-        "recorded": reading.recorded,
+        **({"recorded": reading.recorded} if reading.recorded else {"_recorded": _unknown()}),
         "activity": {"coding": [code], "text": f"{event.message}^{event.code}"},
         "agent": [
             {"type": {"coding": [{"system": _TYPES, "code": "author"}]}, "who": sender},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.concepts import wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import free_text, text
 from normalise.hl7v2.identifiers import entity
@@ -88,9 +89,18 @@ class Order:
             body["encounter"] = {"reference": f"Encounter/{self._building.encounter}"}
         return body
 
-    def observe(self, obx: Segment, specimen: Body | None) -> Body:
-        """The result of an OBX belongs to the report; one after an SPM is about that specimen."""
+    def observe(self, obx: Segment, specimen: Body | None) -> Body | None:
+        """The result of an OBX belongs to the report; one after an SPM is about that specimen.
+
+        Words without OBX-3 are about what was ordered; an OBX that says nothing is left out, and None returned.
+        """
         body = _observation(obx, self._building, self._key, self._occurrences)
+        if "code" not in body:
+            if not _says_something(body):
+                self._building.note("required", 5, "Expected a code or a value, neither came; the segment is left out.")
+                return None
+            self._building.note("required", 3, "Expected what was observed; written as what was ordered.")
+            body["code"] = {"text": wording(self._report["code"])}
         if "effectiveDateTime" not in body:  # OBX-14: when absent, the observation time of the OBR holds
             if "effectiveDateTime" in self._report:
                 body["effectiveDateTime"] = self._report["effectiveDateTime"]
@@ -170,7 +180,7 @@ def _observation(
     if "status" not in body:
         building.note("required", 11, "Expected a result status; written as unknown.")
         body["status"] = "unknown"
-    if _VALUES.isdisjoint(body) and not _attached(body):
+    if not _says_something(body):
         body["dataAbsentReason"] = absent(text(obx.first(11)))
     return body
 
@@ -181,8 +191,8 @@ def _what(fields: list[str]) -> tuple[str, str, str, str]:
     return parts[0].strip() or parts[1].strip(), parts[2].strip(), fields[4] if len(fields) > 4 else "", fields[1]
 
 
-def _attached(body: Body) -> bool:
-    return any("valueAttachment" in one for one in body.get("extension", ()))
+def _says_something(body: Body) -> bool:
+    return not _VALUES.isdisjoint(body) or any("valueAttachment" in one for one in body.get("extension", ()))
 
 
 def _number(orc: Segment | None, obr: Segment, field: int, type_: str, building: Building) -> Body | None:

@@ -63,6 +63,18 @@ def test_observation_without_a_time_has_that_of_the_order(oru: Build, bodies: Bo
     assert period == {"start": "2026-11-01T08:00:00+08:00", "end": "2026-11-01T09:00:00+08:00"}
 
 
+@pytest.mark.parametrize("type_", ["TX", "FT", "ST", ""])
+def test_words_without_a_code_are_about_what_was_ordered(oru: Build, bodies: Bodies, type_: str) -> None:
+    content = oru(f"OBX|1|{type_}|||心影不大||||||F", f"OBX|2|{type_}|||两肺纹理清晰||||||F", "OBX|3|TX|||||||||F")
+    found = bodies(content, "Observation")
+    assert [one["code"] for one in found] == [{"text": "CBC"}] * 2
+    assert [one["valueString"] for one in found] == ["心影不大", "两肺纹理清晰"]
+    assert len({one["id"] for one in found}) == 2
+    notes = convert(content, SourceContext("s", "i", "Asia/Shanghai")).notes
+    assert ("required", "OBX[1]-3") in [(one.code, one.where) for one in notes]
+    assert ("required", "OBX[3]-5") in [(one.code, one.where) for one in notes]
+
+
 def test_reference_range_keeps_its_text_and_has_ends_when_they_are_plain(oru: Build, bodies: Bodies) -> None:
     def ranges(text: str) -> dict[str, Any]:
         return bodies(oru(f"OBX|1|NM|718-7^Hb^LN||115|g/L|{text}||||F"), "Observation")[0]["referenceRange"][0]
