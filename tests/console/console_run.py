@@ -12,6 +12,7 @@ from typing import Protocol
 from typer.testing import CliRunner
 
 from console.main import app
+from dags.steps.site import site as opened_site
 
 ROOT = Path(__file__).parents[2]
 WIDTH = {"COLUMNS": "80"}
@@ -42,12 +43,24 @@ class Xinglin(Protocol):
 def run_here(*arguments: object, stdin: bytes = b"", **environment: str) -> Done:
     """Run the command in this process."""
     clean = dict.fromkeys(name for name in os.environ if name.startswith(("XINGLIN", "MONGODB")))
-    done = CliRunner().invoke(
-        app, list(map(str, arguments)), input=stdin, env={**clean, **WIDTH, **environment}, prog_name="xinglin"
-    )
+    try:
+        done = CliRunner().invoke(
+            app, list(map(str, arguments)), input=stdin, env={**clean, **WIDTH, **environment}, prog_name="xinglin"
+        )
+    finally:
+        _forget_site()
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return _checked(Done(done.exit_code, done.stdout_bytes, done.stderr_bytes))
+
+
+def _forget_site() -> None:
+    """The next command opens its site anew, as a process would."""
+    if opened_site.cache_info().currsize:
+        at = opened_site()
+        opened_site.cache_clear()
+        if "client" in vars(at):
+            at.client.close()
 
 
 def run_apart(*arguments: object, stdin: bytes = b"", **environment: str) -> Done:
