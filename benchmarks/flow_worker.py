@@ -13,7 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,14 +32,25 @@ INSTITUTION = "lab-centre"
 Work = Callable[[], dict[str, Any]]
 
 
-def land(at: Site, _: list[str]) -> Work:
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a part works on: the region, the batches it is given, the database server's process id."""
+
+    at: Site
+    batches: list[str]
+    mongod: int
+
+
+def land(task: Task) -> Work:
     """Pull every file of the drop folder and put the records in batches."""
+    at = task.at
     at.vault(INSTITUTION)
     return lambda: {**ingest.pull(SOURCE, at), "batches": ingest.plan(SOURCE, "benchmark", at)}
 
 
-def process(at: Site, batches: list[str]) -> Work:
+def process(task: Task) -> Work:
     """Normalise, check and seal batch after batch; a task does one, a worker's memory must bear many."""
+    at = task.at
     source = at.source(SOURCE)
     at.vault(INSTITUTION)
     # What is loaded at the first message (mapping tables, great-expectations) is a start's cost, not a message's.
@@ -47,34 +58,33 @@ def process(at: Site, batches: list[str]) -> Work:
     ingest.normalise_and_check([LandedRecord("first", first)], source, Gate(source.suite))
 
     def work() -> dict[str, Any]:
-        seconds, peaks = [], []
-        for batch in batches:
-            begun = time.process_time()
-            ingest.process(SOURCE, batch, at)
-            seconds.append(round(time.process_time() - begun, 3))
-            peaks.append(round(peak_mib()))
-        return {"cpu_by_batch": seconds, "peak_by_batch": peaks}
+        each = []
+        for batch in task.batches:
+            with spending(task.mongod) as spent:
+                ingest.process(SOURCE, batch, at)
+            each.append({**spent.figures(), "peak_mib": round(peak_mib(), 1)})
+        return {"batches": each}
 
     return work
 
 
-def reconcile(at: Site, batches: list[str]) -> Work:
+def reconcile(task: Task) -> Work:
     """Count every record of the batches again."""
-    at.vault(INSTITUTION)
-    return lambda: ingest.reconcile(SOURCE, batches, at)
+    task.at.vault(INSTITUTION)
+    return lambda: ingest.reconcile(SOURCE, task.batches, task.at)
 
 
-def submit(at: Site, _: list[str]) -> Work:
+def submit(task: Task) -> Work:
     """Sign all that was sealed and put it on the exchange."""
-    at.vault(INSTITUTION)
-    at.node(INSTITUTION)
-    return lambda: publish.submit(INSTITUTION, at)
+    task.at.vault(INSTITUTION)
+    task.at.node(INSTITUTION)
+    return lambda: publish.submit(INSTITUTION, task.at)
 
 
-def notarise(at: Site, _: list[str]) -> Work:
+def notarise(task: Task) -> Work:
     """Make blocks until nothing waits: every voter verifies, every institution applies, one after the other."""
     logging.getLogger("ledger.carrier").setLevel(logging.ERROR)  # names every batch that is final already
-    carriers = [Carrier(at.node(one.id), at.exchange) for one in at.region.institutions]
+    carriers = [Carrier(task.at.node(one.id), task.at.exchange) for one in task.at.region.institutions]
 
     def work() -> dict[str, Any]:
         heights = []
@@ -85,11 +95,11 @@ def notarise(at: Site, _: list[str]) -> Work:
     return work
 
 
-def settle(at: Site, _: list[str]) -> Work:
+def settle(task: Task) -> Work:
     """Note in the vault what became final."""
-    at.vault(INSTITUTION)
-    at.node(INSTITUTION)
-    return lambda: publish.settle(INSTITUTION, at)
+    task.at.vault(INSTITUTION)
+    task.at.node(INSTITUTION)
+    return lambda: publish.settle(INSTITUTION, task.at)
 
 
 PARTS = {one.__name__: one for one in (land, process, reconcile, submit, notarise, settle)}
@@ -97,13 +107,13 @@ PARTS = {one.__name__: one for one in (land, process, reconcile, submit, notaris
 
 def main() -> None:
     """Do one part and report."""
-    part, mongod, batches = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-    work = PARTS[part](site(), batches)
-    start, idle = time.process_time(), peak_mib()
-    with spending(mongod) as spent:
+    task = Task(site(), sys.argv[3:], int(sys.argv[2]))
+    work = PARTS[sys.argv[1]](task)
+    start = time.process_time()
+    with spending(task.mongod) as spent:
         result = work()
-    cost = {"start": start, "idle_mib": idle, "peak_mib": peak_mib(), **asdict(spent)}
-    print(json.dumps({"result": result, "cost": {name: round(value, 3) for name, value in cost.items()}}))
+    cost = {"start": round(start, 3), **spent.figures(), "peak_mib": round(peak_mib(), 1)}
+    print(json.dumps({"result": result, "cost": cost}))
 
 
 if __name__ == "__main__":

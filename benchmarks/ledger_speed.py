@@ -16,7 +16,6 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -131,7 +130,7 @@ def figures(spent: dict[str, Spent], entries: int) -> dict[str, Any]:
         "entries_per_second_applied": round(entries / (wall + spent["apply"].wall)),
         "share": {part: round(spent[part].wall / wall, 3) for part in TO_COMMIT},
         "one_validator_entries_per_second": round(4 * entries / spent["verify"].wall),
-        "parts": {part: {name: round(value, 4) for name, value in asdict(one).items()} for part, one in spent.items()},
+        "parts": {part: one.figures() for part, one in spent.items()},
     }
 
 

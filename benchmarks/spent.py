@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -33,6 +33,10 @@ class Spent:
     def work(self) -> float:
         """CPU seconds of both."""
         return self.cpu + self.mongod
+
+    def figures(self) -> dict[str, float]:
+        """Return it as JSON shows it."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 @contextmanager

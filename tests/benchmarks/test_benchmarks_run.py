@@ -98,7 +98,9 @@ def test_a_cost_that_grows_and_a_worker_over_its_memory_show(monkeypatch: pytest
     def size(messages: int, seconds: float, peak: float) -> dict[str, Any]:
         cost = {"wall": 2 * seconds, "cpu": seconds, "mongod": seconds, "peak_mib": peak}
         results = {
-            "reconcile": {"sealed": messages}, "submit": {"entries": 14 * messages, "batches": 1},
+            "process": {"batches": [cost, cost]},
+            "reconcile": {"sealed": messages},
+            "submit": {"entries": 14 * messages, "batches": 1},
             "notarise": {"blocks": 1}, "settle": {"final": 1},
         }  # fmt: skip
         parts = {part: {"cost": cost, "result": results.get(part, {})} for part in flow_speed.PARTS}
@@ -107,4 +109,5 @@ def test_a_cost_that_grows_and_a_worker_over_its_memory_show(monkeypatch: pytest
     sizes = [size(10, 1, 1000), size(100, 15, 1025)]
     grown = flow_speed.growth(sizes)
     assert (grown["cpu"], grown["wall"], grown["cpu_by_part"]["process"]) == (1.5, 1.5, 1.5)
+    assert grown["cpu_by_batch"] == [30, 30]
     assert flow_speed.faults(sizes) == ["100 messages: process() took 1025 MiB, over 1024"]
