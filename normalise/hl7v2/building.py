@@ -25,6 +25,7 @@ class Building:
         asked: How often anything was noted, repeats included.
         patient: Id of the patient whose data follow.
         encounter: Id of the encounter that they belong to, or None.
+        account: The patient's account, or None.
         remembered: References already made in this message, by kind and raw field.
     """
 
@@ -33,6 +34,7 @@ class Building:
         "_noted",
         "_resources",
         "_watched",
+        "account",
         "asked",
         "at",
         "context",
@@ -57,6 +59,7 @@ class Building:
         self.at = first
         self.patient = ""
         self.encounter: str | None = None
+        self.account: Body | None = None
         self.remembered: dict[tuple[str, str], Body | None] = {}
         self._resources: dict[tuple[str, str], Resource] = {}
         self._assigners: dict[str, str] = {}
@@ -98,6 +101,12 @@ class Building:
             self._resources[key] = Resource(earlier.body, earlier.segment, earlier.patient, mode)
         return earlier.body
 
+    def complete(self, reference: Body, found: Body) -> None:
+        """What the referred resource of this message does not say yet, it says now."""
+        type_, _, id_ = reference["reference"].partition("/")
+        for name, value in found.items():
+            self._resources[type_, id_].body.setdefault(name, value)
+
     def watch(self, make: Callable[[str, Building], Body | None], raw: str) -> tuple[Body | None, list[Body]]:
         """Return what ``make`` returns, and the resources that it added."""
         added: list[Body] = []
@@ -128,3 +137,12 @@ class Building:
     def id_within(self, type_: str, *parts: str) -> str:
         """Return the id of a thing that only has a meaning inside something of this institution."""
         return derive(type_, f"institution:{self.institution}", *parts)
+
+
+def add_to(body: Body, found: Body) -> None:
+    """What is new in ``found`` stands in ``body``: elements it lacks, and elements of lists."""
+    for name, value in found.items():
+        if isinstance(value, list) and name in body:
+            body[name] += [one for one in value if one not in body[name]]
+        else:
+            body.setdefault(name, value)

@@ -14,10 +14,10 @@ from typing import Any, Final
 from normalise.hl7v2 import concepts, identifiers, people
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit, wording
-from normalise.hl7v2.escapes import text
+from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.memory import Remembered
 from normalise.hl7v2.quantities import quantity, reference_range
-from normalise.hl7v2.references import REFERENCES, location, practitioner
+from normalise.hl7v2.references import REFERENCES, location, named_organization, practitioner
 from normalise.hl7v2.tables import VOCABULARIES, Vocabulary
 from normalise.hl7v2.times import Moment, moment, time_of_day
 from normalise.hl7v2.values import observed
@@ -27,6 +27,7 @@ Convert = Callable[[str, Building, int], Any]
 
 _TYPE: Final = re.compile(r"([A-Za-z0-9.-]+)(?:\(([^)]*)\))?")
 _SNOMED: Final = "http://snomed.info/sct"
+_COVERAGE_CLASS: Final = "http://terminology.hl7.org/CodeSystem/coverage-class"
 _PARTICIPANT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
@@ -183,6 +184,24 @@ def _agent(raw: str, building: Building, _: int, argument: str) -> Body | None:
     return {"type": {"coding": [{"system": _PARTICIPANT, "code": argument}]}, "who": who} if who else None
 
 
+def _class(raw: str, _: Building, __: int, argument: str) -> Body | None:
+    """A coded plan or group as Coverage.class of this type."""
+    value, name = [*components(raw), ""][:2]
+    if not value:
+        return None
+    kind = {"coding": [{"system": _COVERAGE_CLASS, "code": argument}]}
+    return {"type": kind, "value": value, "name": name} if name else {"type": kind, "value": value}
+
+
+def _organization(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    """The organisation of an XON, with the address that stands in another field of its segment."""
+    found = named_organization(raw, building)
+    place = people.address(building.at.first_whole(int(argument)), building) if found else None
+    if found and place:
+        building.complete(found, {"address": [place]})
+    return found
+
+
 def _by_identifier(raw: str, building: Building, field: int, argument: str) -> Body | None:
     found = converter(argument, "")(raw, building, field)
     return {"identifier": found} if found else None
@@ -239,6 +258,8 @@ _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
     "place": _place,
     "performer": _performer,
     "agent": _agent,
+    "class": _class,
+    "XON": _organization,
 }
 _TIMES: Final[dict[str, Convert]] = {"date": _date, "dateTime": _date_time, "instant": _instant}
 _PLAIN: Final[dict[str, Convert]] = {

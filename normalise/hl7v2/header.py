@@ -188,8 +188,9 @@ def _check_results(message: Message) -> None:
         elif not known:
             raise set_aside("structure", segment.label, "Expected PID before the results, they came first.")
         elif needed and not ((raw := segment.get(needed)) and (raw[0].isalnum() or names_something(raw))):
-            if segment.id == "OBR" or text(segment.first(2)).upper() not in _NARRATIVE:
-                raise _missing(f"{segment.label}-{needed}")
+            if segment.id == "OBX" and text(segment.first(2)).upper() in _NARRATIVE:
+                continue
+            raise _missing(f"{segment.label}-{needed}")
 
 
 def _missing(where: str) -> Exception:

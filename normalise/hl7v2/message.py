@@ -41,6 +41,10 @@ class Segment:
         """Return a field as it came, ``""`` when the segment ends before it."""
         return self.fields[number] if number < len(self.fields) else ""
 
+    def first_whole(self, number: int) -> str:
+        """Return a field's first repetition, as it came."""
+        return self.get(number).partition("~")[0]
+
     def first(self, number: int, component: int = 1) -> str:
         """Return one component of a field's first repetition, as it came."""
         raw = self.fields[number] if number < len(self.fields) else ""

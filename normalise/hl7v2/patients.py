@@ -1,13 +1,14 @@
-"""Patients and those around them: PID, PD1, MRG and NK1.
+"""Patients and those around them: PID, PD1, MRG, NK1 and GT1.
 
-Sources: HL7 v2-to-FHIR, PID[Patient], PD1[Patient], NK1[Patient], NK1[RelatedPerson]; HL7 v2.8.2 chapter 3.6 (merge).
+Sources: HL7 v2-to-FHIR, PID[Patient], PD1[Patient], NK1[Patient], NK1[RelatedPerson], PID[Account];
+HL7 v2.8.2 chapters 3.6 (merge) and 6.5.5 (GT1, which HL7 v2-to-FHIR leaves open).
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.header import patient_number
@@ -20,10 +21,15 @@ Mode = Literal["update", "ensure"]
 _PID: Final = mapper("PID-Patient")
 _PD1: Final = mapper("PD1-Patient")
 _MRG: Final = mapper("MRG-Patient")
+_ACCOUNT: Final = mapper("PID-Account")
+_GUARANTOR: Final = mapper("GT1-Account")
+_GUARANTEEING: Final = mapper("GT1-RelatedPerson")
 _CONTACT: Final = mapper("NK1-Patient")
 _RELATED: Final = mapper("NK1-RelatedPerson")
 #: NK1-3 of those who are no persons: employer, federal agency, insurance company, state agency.
 _NO_PERSON: Final = frozenset({"EMR", "E", "F", "I", "S"})
+#: GT1-11 of a patient who pays.
+_SELF: Final = frozenset({"SEL", "01", "18", "self", "Self", "patient"})
 
 
 def learn_assigners(segments: tuple[Segment, ...], building: Building) -> None:
@@ -53,7 +59,35 @@ def start_patient(pid: Segment, building: Building, mode: Mode) -> Body:
     building.encounter = None
     body: Body = {"resourceType": "Patient", "id": building.patient}
     _PID.apply(pid, body, building)
-    return building.add(body, mode)
+    stored = building.add(body, mode)
+    _start_account(pid, building, mode)
+    return stored
+
+
+def _start_account(pid: Segment, building: Building, mode: Mode) -> None:
+    building.account = None
+    number = identifier(pid.first_whole(18), building)
+    if number:
+        body: Body = {"resourceType": "Account", "status": "active"}
+        body["id"] = building.id_of("Account", number.get("system", ""), number["value"])
+        body["subject"] = [{"reference": f"Patient/{building.patient}"}]
+        building.account = building.add(_ACCOUNT.apply(pid, body, building), mode)
+
+
+def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
+    """Who pays is a RelatedPerson unless it is the patient or an organisation, and guarantees the account."""
+    guarantor = _GUARANTOR.apply(gt1, {}, building)
+    patient = {"reference": f"Patient/{building.patient}"}
+    name = name_text(gt1.first_whole(3), building)
+    if text(gt1.first(11)) in _SELF:
+        guarantor["party"] = patient
+    elif name:
+        body: Body = {"resourceType": "RelatedPerson", "patient": patient}
+        body["id"] = building.id_within("RelatedPerson", building.patient, "guarantor", name)
+        stored = building.add(_GUARANTEEING.apply(gt1, body, building), mode)
+        guarantor["party"] = {"reference": f"RelatedPerson/{stored['id']}", "display": name}
+    if building.account is not None and "party" in guarantor:
+        add_to(building.account, {"guarantor": [guarantor]})
 
 
 def add_details(pd1: Segment, patient: Body, building: Building) -> None:

@@ -1,14 +1,14 @@
 """Orders and their results: ORC, OBR, NTE, OBX, SPM, TQ1 of ORU^R01, and OBX of ADT.
 
 Sources: HL7 v2-to-FHIR, ORC[ServiceRequest], OBR[ServiceRequest], OBR[DiagnosticReport], OBR[Specimen],
-OBX[Observation], SPM[Specimen], NTE[Observation]; HL7 v2.8.2 chapter 7.
+OBX[Observation], SPM[Specimen], NTE[Observation], TQ1[ServiceRequest]; HL7 v2.8.2 chapter 7.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.concepts import wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import free_text, text
@@ -25,6 +25,8 @@ _REPORT: Final = mapper("OBR-DiagnosticReport")
 _SOURCE: Final = mapper("OBR-Specimen")
 _OBX: Final = mapper("OBX-Observation")
 _SPM: Final = mapper("SPM-Specimen")
+_NTE: Final = mapper("NTE-Annotation")
+_TQ1: Final = mapper("TQ1-ServiceRequest")
 _VALUES: Final = frozenset(
     f"value{kind}" for kind in ("Quantity", "CodeableConcept", "String", "Range", "Ratio", "Time", "DateTime", "Period")
 ) | {"component"}
@@ -126,6 +128,15 @@ class Order:
         self._specimens.append(stored)
         return stored
 
+    def time(self, tq1: Segment) -> None:
+        """TQ1's part of the request stands in it."""
+        add_to(self._request, _TQ1.apply(tq1, {}, self._building))
+
+    @property
+    def bodies(self) -> tuple[Body, Body]:
+        """The report and the request."""
+        return self._report, self._request
+
     def comment(self, note: Body) -> None:
         """An NTE after the OBR is a note of the request: a FHIR R4 report has none."""
         self._request.setdefault("note", []).append(note)
@@ -162,10 +173,10 @@ def observe_patient(obx: Segment, building: Building, occurrences: dict[tuple[st
     return building.add(body)
 
 
-def note_of(segments: Segment) -> Body | None:
+def note_of(nte: Segment, building: Building) -> Body | None:
     """Return the Annotation of an NTE: its repetitions are lines."""
-    comment = "\n".join(free_text(one) for one in segments.get(3).split("~")).strip()
-    return {"text": comment} if comment else None
+    comment = "\n".join(free_text(one) for one in nte.get(3).split("~")).strip()
+    return _NTE.apply(nte, {"text": comment}, building) if comment else None
 
 
 def _observation(

@@ -1,6 +1,6 @@
-"""A visit and what belongs to it: PV1, PV2, DG1, AL1, IAM, PR1, IN1.
+"""A visit and what belongs to it: PV1, PV2, DG1, AL1, IAM, PR1, IN1, IN2.
 
-Sources: HL7 v2-to-FHIR, PV1[Encounter], PV1[Coverage], PV2[Encounter], DG1[Condition], DG1[Encounter],
+Sources: HL7 v2-to-FHIR, PV1[Encounter], PV1[Coverage], PV1[Patient], PV2[Encounter], DG1[Condition], DG1[Encounter],
 AL1[AllergyIntolerance], IAM[AllergyIntolerance], PR1[Procedure], IN1[Coverage].
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.concepts import term_coding, wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
@@ -28,6 +28,8 @@ _DIAGNOSIS: Final = mapper("DG1-Encounter")
 _ALLERGIES: Final = {id_: mapper(f"{id_}-AllergyIntolerance") for id_ in ("AL1", "IAM")}
 _PROCEDURE: Final = mapper("PR1-Procedure")
 _COVERAGE: Final = mapper("IN1-Coverage")
+_MORE_COVERAGE: Final = mapper("IN2-Coverage")
+_IMPORTANCE: Final = mapper("PV1-Patient")
 _INSURED: Final = mapper("IN1-RelatedPerson")
 _INSURER: Final = mapper("IN1-Organization")
 _ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
@@ -58,6 +60,8 @@ def start_encounter(pv1: Segment, pid: Segment, status: str, building: Building,
     building.encounter = body["id"]
     building.add(body, mode)
     _ACCOUNT.apply(pid, body, building)
+    if building.account is not None:
+        body["account"][0]["reference"] = f"Account/{building.account['id']}"
     _add_financial_classes(pv1, building, mode)
     return body
 
@@ -159,8 +163,8 @@ def _settle_reaction(body: Body) -> None:
             body["criticality"] = term.code
 
 
-def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode: Mode) -> None:
-    """A Procedure; PR1 does not say how far it is, so its status is unknown."""
+def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode: Mode) -> Body | None:
+    """A Procedure, or None; PR1 does not say how far it is, so its status is unknown."""
     body: Body = {"resourceType": "Procedure", "status": "unknown", "subject": subject(building)}
     _PROCEDURE.apply(pr1, body, building)
     own = body.get("identifier", [{}])[0]
@@ -172,32 +176,43 @@ def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode
         body["id"] = building.id_within("Procedure", building.patient, visit, when, *_code_key(body["code"]))
     else:
         building.note("required", 3, "Expected a procedure code or description; the segment is left out.")
-        return
+        return None
     if encounter:
         body["encounter"] = refer(encounter)
-    building.add(body, mode)
+    return building.add(body, mode)
 
 
-def add_insurance(in1: Segment, building: Building, mode: Mode) -> None:
-    """A Coverage, its insurer, and whoever is insured when that is not the patient."""
+def add_insurance(in1: Segment, building: Building, mode: Mode) -> Body | None:
+    """A Coverage, its insurer, and whoever is insured when that is not the patient; or None."""
     body: Body = {"resourceType": "Coverage", "status": "active", "beneficiary": subject(building)}
     _COVERAGE.apply(in1, body, building)
     plan = tuple(text(in1.first(field)) for field in (2, 3, 4, 8, 36, 49))
     if not any(plan):
         building.note("required", 2, "Expected a plan, an insurer or a policy; the segment is left out.")
-        return
+        return None
     body["id"] = building.id_within("Coverage", building.patient, *plan)
     group = text(in1.first(8))
     if group:
         kind = {"coding": [{"system": f"{_TERMINOLOGY}coverage-class", "code": "group"}]}
-        body["class"] = [{"type": kind, "value": group, **({"name": name} if (name := text(in1.first(9))) else {})}]
+        named = {"name": name} if (name := text(in1.first(9))) else {}
+        body.setdefault("class", []).append({"type": kind, "value": group, **named})
     insurer = _insurer(in1, building)
     unsaid = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
     body["payor"] = [insurer or unsaid]
     subscriber = _subscriber(in1, building, mode)
     if subscriber:
         body["subscriber"] = subscriber
-    building.add(body, mode)
+    return building.add(body, mode)
+
+
+def add_insurance_details(in2: Segment, coverage: Body, building: Building) -> None:
+    """IN2's part of the Coverage stands in it."""
+    add_to(coverage, _MORE_COVERAGE.apply(in2, {}, building))
+
+
+def add_importance(pv1: Segment, patient: Body, building: Building) -> None:
+    """PV1's part of the Patient stands in it."""
+    add_to(patient, _IMPORTANCE.apply(pv1, {}, building))
 
 
 def _insurer(in1: Segment, building: Building) -> Body | None:

@@ -116,7 +116,72 @@ def test_insurance_names_insurer_and_insured(adt: Build, bodies: Bodies) -> None
     assert coverage["payor"][0]["reference"] == f"Organization/{insurer['id']}"
     assert coverage["subscriber"]["reference"] == f"RelatedPerson/{spouse['id']}"
     assert (spouse["name"][0]["text"], spouse["birthDate"]) == ("王芳", "1990-01-01")
-    assert coverage["class"][0]["value"] == "G7"
+    classes = [(one["type"]["coding"][0]["code"], one["value"], one.get("name")) for one in coverage["class"]]
+    assert classes == [("plan", "P1", "城镇职工"), ("group", "G7", None)]
+
+
+def test_numbers_of_in2_stand_in_the_coverage_before_it(adt: Build, bodies: Bodies) -> None:
+    in2 = "IN2|1|||||MC-1||MA-2" + "|" * 53 + "MB-3^^^EAST^MB"
+    coverage = bodies(adt("A01", PID, PV1, "IN1|1|P1", in2, "IN1|2|P2"), "Coverage")
+    numbers = [[(one["value"], one.get("type")) for one in body["identifier"]] for body in coverage]
+    assert [one[0] for one in numbers[0]] == ["P1", "MC-1", "MA-2", "MB-3"]
+    assert [one[1]["coding"][0]["code"] for one in numbers[0][1:] if one[1]] == ["MC", "MA", "MB"]
+    assert [one[0] for one in numbers[1]] == ["P2"]
+
+
+def test_guarantor_pays_the_account_of_the_patient(adt: Build, bodies: Bodies) -> None:
+    pid = PID + "|" * 10 + "A77^^^EAST^AN"
+    gt1 = "GT1|1|G1^^^EAST|王芳||人民路1号^^北京市|13800000000||19650301|F||SPO||20260101|20261231"
+    content = adt("A01", pid, PV1, gt1)
+    account, payer = bodies(content, "Account")[0], bodies(content, "RelatedPerson")[0]
+    assert (account["identifier"][0]["value"], account["status"]) == ("A77", "active")
+    assert account["subject"] == [bodies(content, "Encounter")[0]["subject"]]
+    assert bodies(content, "Encounter")[0]["account"][0]["reference"] == f"Account/{account['id']}"
+    guarantor = account["guarantor"][0]
+    assert guarantor["party"]["reference"] == f"RelatedPerson/{payer['id']}"
+    assert guarantor["period"] == {"start": "2026-01-01", "end": "2026-12-31"}
+    assert (payer["name"][0]["text"], payer["gender"], payer["birthDate"]) == ("王芳", "female", "1965-03-01")
+    assert payer["relationship"][0]["coding"][0]["code"] == "SPS"
+
+
+@pytest.mark.parametrize(
+    ("gt1", "party"),
+    [("GT1|1||张伟||||||||SEL", "Patient"), ("GT1|1" + "|" * 20 + "市医保局^^M1", "Organization")],
+)
+def test_patient_or_organisation_may_be_the_guarantor(adt: Build, bodies: Bodies, gt1: str, party: str) -> None:
+    content = adt("A01", PID + "|" * 10 + "A77", PV1, gt1)
+    assert bodies(content, "Account")[0]["guarantor"][0]["party"]["reference"].startswith(f"{party}/")
+    assert bodies(content, "RelatedPerson") == []
+
+
+def test_important_person_is_marked(adt: Build, bodies: Bodies) -> None:
+    pv1 = "PV1|1|I" + "|" * 14 + "VIP^要客"
+    extension = bodies(adt("A01", PID, pv1), "Patient")[0]["extension"][0]
+    assert extension["url"].endswith("patient-importance")
+    assert extension["valueCodeableConcept"]["text"] == "要客"
+
+
+@pytest.mark.parametrize(
+    "role", ["ROL|1|AD|{}^^HL70443|D9^李^强|20260101|20260601", "PRT|1|AD||{}^^HL70912|D9^李^强||||||20260101|20260601"]
+)
+def test_role_is_about_the_segment_before_it(adt: Build, bodies: Bodies, role: str) -> None:
+    pr1 = "PR1|1||A1^阑尾切除^L||20261101"
+    content = adt("A01", PID, role.format("PP"), PV1, role.format("AT"), pr1, role.format("XX"), "IN1|1|P1", role)
+    doctor = f"Practitioner/{next(one['id'] for one in bodies(content, 'Practitioner') if 'D9' in str(one))}"
+    assert bodies(content, "Patient")[0]["generalPractitioner"] == [{"reference": doctor, "display": "李强"}]
+    participant = bodies(content, "Encounter")[0]["participant"][-1]
+    assert participant["individual"]["reference"] == doctor
+    assert participant["type"][0]["coding"][0]["code"] == "ATND"
+    assert participant["period"] == {"start": "2026-01-01", "end": "2026-06-01"}
+    performer = bodies(content, "Procedure")[0]["performer"][0]
+    assert (performer["actor"]["reference"], performer["function"]["coding"][0]["code"]) == (doctor, "XX")
+    notes = convert(content, SourceContext("s", "i", "Asia/Shanghai")).notes
+    assert ("structure", f"{role[:3]}[4]") in [(one.code, one.where) for one in notes]
+
+
+def test_role_that_is_taken_back_is_left_out(adt: Build, bodies: Bodies) -> None:
+    content = adt("A08", PID, "ROL|1|DE|PP^^HL70443|D9^李^强", PV1)
+    assert "generalPractitioner" not in bodies(content, "Patient")[0]
 
 
 def test_financial_class_is_a_coverage(adt: Build, bodies: Bodies) -> None:

@@ -55,6 +55,36 @@ def test_note_stands_with_the_result_or_the_order_before_it(oru: Build, bodies: 
     assert bodies(content, "Observation")[0]["note"] == [{"text": "标本轻度溶血&复查\nline 2"}]
 
 
+def test_note_says_who_wrote_it_and_when(oru: Build, bodies: Bodies) -> None:
+    content = oru(OBX.format(1, "718-7", "1"), "NTE|1|L|复查||D9^李^强|20261101090000")
+    note = bodies(content, "Observation")[0]["note"][0]
+    assert (note["text"], note["authorReference"]["display"]) == ("复查", "李强")
+    assert note["time"] == "2026-11-01T09:00:00+08:00"
+
+
+def test_participation_stands_where_its_role_belongs(oru: Build, bodies: Bodies) -> None:
+    content = oru(
+        "PRT|1|AD||OP|D1^周^敏", "PRT|2|AD||PRI|D2^吴^静", "PRT|3|AD||PO||||检验中心^^M1",
+        OBX.format(1, "718-7", "1"), "PRT|4|AD||EQUIP|||||W3^^^EAST|E7^LAB", "TQ1|1||||||||S||空腹|",
+    )  # fmt: skip
+    request, report = bodies(content, "ServiceRequest")[0], bodies(content, "DiagnosticReport")[0]
+    assert request["requester"]["display"] == "周敏"
+    assert (request["priority"], request["note"]) == ("stat", [{"text": "空腹"}])
+    assert [one["display"] for one in report["resultsInterpreter"]] == ["吴静"]
+    assert [one["display"] for one in report["performer"]] == ["检验中心"]
+    observation = bodies(content, "Observation")[0]
+    assert observation["device"]["identifier"]["value"] == "E7"
+    assert observation["extension"][0]["url"].endswith("event-location")
+
+
+def test_performing_organisation_has_its_address(oru: Build, bodies: Bodies) -> None:
+    obx = OBX.format(1, "718-7", "1") + "|" * 9 + "检验中心^^M1|杏林路1号^^北京市"
+    performer = bodies(oru(obx, obx.replace("OBX|1", "OBX|2")), "Observation")[0]["performer"][0]
+    laboratory = next(one for one in bodies(oru(obx), "Organization") if one.get("name") == "检验中心")
+    assert performer["reference"] == f"Organization/{laboratory['id']}"
+    assert laboratory["address"] == [{"line": ["杏林路1号"], "city": "北京市", "text": "北京市杏林路1号"}]
+
+
 def test_observation_without_a_time_has_that_of_the_order(oru: Build, bodies: Bodies) -> None:
     found = bodies(oru("OBX|1|NM|718-7^Hb^LN||115|g/L|||||F"), "Observation")[0]
     assert found["effectiveDateTime"] == "2026-11-01T08:00:00+08:00"
@@ -110,6 +140,7 @@ def test_specimen_source_of_older_versions_is_a_specimen(oru: Build, bodies: Bod
     assert specimen["container"][0]["additiveCodeableConcept"]["text"] == "Heparin"
     assert specimen["note"] == [{"text": "left arm"}]
     assert specimen["collection"]["bodySite"]["text"] == "Arm"
+    assert specimen["accessionIdentifier"]["value"] == "P1"
     assert specimen["receivedTime"] == "2026-11-01T08:10:00+08:00"
 
 
