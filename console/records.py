@@ -17,6 +17,7 @@ from schemas.reasons import sentence
 
 if TYPE_CHECKING:
     from dags.steps.site import Site
+    from schemas.source import Source
     from vault.quarantine import SetAside
     from vault.results import Batch
     from vault.store import Vault
@@ -58,13 +59,22 @@ def vaults(at: Site, source: str | None = None) -> Iterator[tuple[str, Vault]]:
     Raises:
         ConfigurationError: There is no such source.
     """
-    sources = {one.id: one.institution for one in at.sources()}
-    if source and source not in sources:
-        raise ConfigurationError(f"no source {source!r}; there are {', '.join(sources)}")
-    owners = {sources[source]} if source else set(sources.values())
+    owners = {source_of(at, source).institution} if source else {one.institution for one in at.sources()}
     for institution in sorted(owners):
         if at.home.keys(institution).is_dir():
             yield institution, at.vault(institution)
+
+
+def source_of(at: Site, name: str) -> Source:
+    """Return the source of that name.
+
+    Raises:
+        ConfigurationError: There is none; the message names those there are.
+    """
+    found = {one.id: one for one in at.sources()}
+    if name not in found:
+        raise ConfigurationError(f"no source {name!r}; there are {', '.join(found)}")
+    return found[name]
 
 
 def batches(

@@ -47,13 +47,14 @@ def listen(
     import logging
 
     from connectors.his.hl7v2_mllp import serve
+    from console.records import source_of
     from dags.steps.listen import listener
     from dags.steps.site import site
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     with sentences():
         at = site()
-        asyncio.run(serve([listener(at.source(one), at) for one in sources]))
+        asyncio.run(serve([listener(source_of(at, one), at) for one in sources]))
 
 
 def status(as_json: Json = False) -> None:

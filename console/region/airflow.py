@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from console.region.errors import RegionError
-from console.region.processes import Process, running, start
+from console.region.processes import Process, running, start, write
 from schemas.home import REPOSITORY, Home
 
 PROCESSES: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +57,10 @@ class Airflow:
         return self.folder / "passwords.json"
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of every Airflow process: this home, loopback only, nothing sent outside."""
+        """Return the environment of every Airflow process: this home, loopback only, nothing sent outside.
+
+        The database's address, which may hold a password, is not in it unless it was given in the environment.
+        """
         own = {
             "AIRFLOW_HOME": str(self.folder),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -87,13 +90,12 @@ class Airflow:
             "XINGLIN_HOME": str(self.home.path),
             "XINGLIN_REGION": str(self.home.region),
             "XINGLIN_SOURCES": str(self.home.sources),
-            "MONGODB_URI": self.home.mongodb_uri(),
             "PYTHONUNBUFFERED": "1",
         }
         return {**os.environ, **own}
 
     def start(self) -> None:
-        """The database is migrated, the pools are there and the four processes run and answer.
+        """The database is migrated and the four processes run and answer.
 
         Raises:
             RegionError: A process ends, or the interface does not answer within two minutes.
@@ -112,7 +114,7 @@ class Airflow:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._passwords.exists():
-            _write_private(self._passwords, json.dumps({USER: secrets.token_urlsafe(12)}))
+            write(self._passwords, json.dumps({USER: secrets.token_urlsafe(12)}).encode(), mode=0o600)
         self._migrate()
 
     def stop(self) -> None:
@@ -137,7 +139,8 @@ class Airflow:
     def _secret(self, name: str) -> str:
         path = self.folder / f"{name}.secret"
         if not path.exists():
-            _write_private(path, secrets.token_hex(32))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, secrets.token_hex(32).encode(), mode=0o600)
         return path.read_text(encoding="ascii")
 
     def _migrate(self) -> None:
@@ -186,9 +189,3 @@ def _healthy(report: Mapping[str, Any]) -> bool:
 
 def _command() -> tuple[str, ...]:
     return (sys.executable, "-m", "airflow")
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)

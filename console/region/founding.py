@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from pathlib import Path
 
+from console.region.processes import write
 from ledger.genesis import Genesis
 from ledger.opening import KEY_FILE, VOTES_FILE
 from ledger.votes import VoteStore
@@ -36,8 +36,8 @@ def found(home: Home) -> Genesis:
         # Only before there is a chain: a vote store that is missing later is lost state, and the node must say so.
         if not (home.keys(id_) / VOTES_FILE).exists():
             VoteStore.create(home.keys(id_) / VOTES_FILE, key)
-    _write(home.anchor, genesis.anchor())
-    _write(home.genesis, genesis.encode())  # last: it marks that all before it is there
+    write(home.anchor, genesis.anchor())
+    write(home.genesis, genesis.encode())  # last: it marks that all before it is there
     return genesis
 
 
@@ -55,21 +55,11 @@ def _keystore(home: Home, institution: str) -> PublicKey:
     password = folder / "password"
     if not password.exists() and "XINGLIN_KEY_PASSWORD" not in os.environ:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(password, secrets.token_urlsafe(24).encode(), mode=0o600)
+        write(password, secrets.token_urlsafe(24).encode(), mode=0o600)
     secret = home.password(institution)
     if not (folder / KEY_FILE).exists():
         FileKeystore.create(folder, secret)
     return FileKeystore.open(folder, secret).public_key
-
-
-def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """The file holds ``data`` whole, or is not there."""
-    partial = path.with_name(path.name + ".partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def institutions_here(home: Home, region: Region) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from console.region.airflow import Airflow
 from console.region.errors import RegionError
 from console.region.founding import found
 from console.region.mongod import free_port, start_mongod
-from console.region.processes import Process, running, start
+from console.region.processes import Process, alone, running, start, write
 from schemas.home import Home
 from schemas.source import Source, load_sources
 
@@ -28,19 +28,29 @@ LISTEN_SECONDS = 60.0
 def up(home: Home, say: Say) -> Airflow:
     """The region runs: database, Airflow, one listener process for all sources that send by themselves.
 
-    What runs already stays as it is. ``say`` is told each step as it begins.
+    What runs already stays as it is, also what another ``up`` at the same time has started. ``say`` is told each step
+    as it begins. Nobody but this user may look into the home from here on.
 
     Raises:
         RegionError: Something does not start; what this call had started keeps running for a look.
     """
+    home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.path.chmod(0o700)
+    with alone(home.path):
+        return _up(home, say)
+
+
+def _up(home: Home, say: Say) -> Airflow:
     say("keys, genesis and trust anchor")
     found(home)
     _make_folders(home)
-    if "MONGODB_URI" not in os.environ and running("mongod", home.path / "mongo") is None:
+    if not {"MONGODB_URI", "MONGODB_URI_FILE"} & os.environ.keys() and running("mongod", home.path / "mongo") is None:
         say("MongoDB, a replica set of one")
         _start_mongod(home)
     airflow = Airflow(home, _port(home, "airflow"))
     say(f"Airflow at {airflow.address}")
+    if airflow.process("api-server") is None:
+        _free("Airflow", ("127.0.0.1", airflow.port), home.path / "airflow.port")
     airflow.start()
     _pools(airflow, load_sources(home.sources))
     say("listeners of the sources that send by themselves")
@@ -50,12 +60,19 @@ def up(home: Home, say: Say) -> Airflow:
 
 def down(home: Home) -> list[str]:
     """Nothing of the region runs; returns the names of what was stopped."""
+    if not home.path.is_dir():
+        return []
+    with alone(home.path):
+        return _down(home)
+
+
+def _down(home: Home) -> list[str]:
     stopped = []
     listeners = running("listen", home.path / "listen")
     if listeners is not None:
         listeners.stop()
         stopped.append("listeners")
-    airflow = Airflow(home, _port(home, "airflow"))
+    airflow = Airflow(home, 0)
     if any(airflow.process(name) for name in ("scheduler", "api-server", "triggerer", "dag-processor")):
         airflow.stop()
         stopped.append("Airflow")
@@ -78,6 +95,8 @@ def start_listeners(home: Home, environment: dict[str, str]) -> Process | None:
     folder = home.path / "listen"
     process = running("listen", folder)
     if process is None:
+        for source in sources:
+            _free(source.id, _address(source), Path(f"settings.port of sources/{source.id}.yaml"))
         command = [sys.executable, "-m", "console.main", "listen", *(source.id for source in sources)]
         process = start("listen", command, folder, environment)
     _await_listening(process, sources, folder)
@@ -87,11 +106,20 @@ def start_listeners(home: Home, environment: dict[str, str]) -> Process | None:
 def _await_listening(process: Process, sources: list[Source], folder: Path) -> None:
     deadline = time.monotonic() + LISTEN_SECONDS
     for source in sources:
-        address = (str(source.settings.get("host", "127.0.0.1")), int(source.settings["port"]))
-        while not _answers(address):
+        while not _answers(_address(source)):
             if not process.alive() or time.monotonic() > deadline:
                 raise RegionError(f"the listener of {source.id} does not listen; see {folder / 'listen.log'}")
             time.sleep(0.1)
+
+
+def _address(source: Source) -> tuple[str, int]:
+    return str(source.settings.get("host", "127.0.0.1")), int(source.settings["port"])
+
+
+def _free(what: str, address: tuple[str, int], kept: Path) -> None:
+    """Raise RegionError where somebody answers at an address: ours would end, and theirs be taken for it."""
+    if _answers(address):
+        raise RegionError(f"{what}: another program listens on port {address[1]}; stop it, or change {kept}")
 
 
 def _answers(address: tuple[str, int]) -> bool:
@@ -101,9 +129,10 @@ def _answers(address: tuple[str, int]) -> bool:
 
 
 def _start_mongod(home: Home) -> None:
-    folder = home.path / "mongo"
-    server = start_mongod(folder, _port(home, "mongo"))
-    (folder / "uri").write_text(server.uri + "\n", encoding="ascii")
+    folder, port = home.path / "mongo", _port(home, "mongo")
+    _free("MongoDB", ("127.0.0.1", port), home.path / "mongo.port")
+    server = start_mongod(folder, port)
+    write(folder / "uri", f"{server.uri}\n".encode())
 
 
 def _make_folders(home: Home) -> None:
@@ -121,8 +150,7 @@ def _port(home: Home, name: str) -> int:
         return int(kept.read_text(encoding="ascii"))
     usual = int(os.environ.get(f"XINGLIN_{name.upper()}_PORT", FIRST_PORTS[name]))
     port = free_port() if _answers(("127.0.0.1", usual)) else usual
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(str(port), encoding="ascii")
+    write(kept, str(port).encode())
     return port
 
 

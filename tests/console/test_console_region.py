@@ -178,6 +178,7 @@ def test_a_record_is_proved_by_id_and_by_name_and_verified_with_its_envelope(
         (("ledger", "show", "1", "--replica", "nobody"), 1, "region.yaml has no institution 'nobody'"),
         (("batches", "--source", "nobody"), 1, "no source 'nobody'; there are hospital-east-his, "),
         (("quarantine", "list", "--source", "nobody"), 1, "no source 'nobody'; there are hospital-east-his, "),
+        (("listen", "nobody"), 1, "no source 'nobody'; there are hospital-east-his, "),
         (("batches", "--reopen", "nothing"), 1, "there is no batch nothing"),
         (("batches", "--reopen", BATCH), 1, f"batch {BATCH} is reconciled; expected stopped"),
         (("quarantine", "show", "nothing"), 1, "nothing in quarantine under nothing"),
@@ -216,6 +217,24 @@ def test_a_changed_replica_is_named_by_verify_and_the_others_hold(here: Xinglin,
     finally:
         blocks.replace_one({"_id": 1}, before)
     assert here("ledger", "verify").code == 0
+
+
+def test_replicas_of_one_height_that_differ_are_told_by_status_and_verify(here: Xinglin, at: Site) -> None:
+    meta = at.client["ledger_nursing-home"]["meta"]
+    before = meta.find_one({"height": 1})
+    assert before is not None
+    head = bytes(before["header"])
+    meta.update_one({"height": 1}, {"$set": {"header": Binary(head[:-1] + bytes([head[-1] ^ 1]))}})
+    try:
+        done = here("ledger", "status")
+        assert done.code == 1
+        assert (
+            done.told == "xinglin: replicas of one height differ: one was changed. `xinglin ledger verify` names it\n"
+        )
+        assert here("ledger", "verify").code == 1
+    finally:
+        meta.replace_one({"height": 1}, before)
+    assert here("ledger", "status").code == 0
 
 
 def test_a_wrong_password_is_told_in_a_sentence(at: Site, mongo_uri: str, empty: Path) -> None:
