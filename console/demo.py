@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from console.exits import REFUSED, fail, sentences
+from console.screen import say
 
 if TYPE_CHECKING:
     import httpx
@@ -51,7 +52,7 @@ def demo(
         sent = _send(at, messages, _day(home.path), console)
         _work(airflow, at, console)
         report = Report.make(at, before, sent)
-        report.print(console, airflow, time.monotonic() - started)
+        say("\n".join(report.lines(airflow, time.monotonic() - started)))
         if stop:
             down(home)
     raise typer.Exit(0 if report.ok else REFUSED)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
+from console.screen import columns
 from schemas.reasons import sentence
 
 if TYPE_CHECKING:
@@ -98,83 +99,67 @@ class Report:
             str(at.home.path),
         )
 
-    def print(self, console: Console, airflow: Airflow, seconds: float) -> None:
-        """Write the summary."""
-        console.print(
-            f"\n[bold]{self.title}[/bold]: what came, and what became of it ({seconds:.0f} s)", highlight=False
-        )
-        console.print(self._sources())
-        self._print_reasons(console)
+    def lines(self, airflow: Airflow, seconds: float) -> Iterator[str]:
+        """Yield the summary, line by line."""
+        yield f"\n{self.title}: what came, and what became of it ({seconds:.0f} s)\n"
+        headings = ("source", "received", "sealed", "repeats", "set aside", "refused")
+        yield columns(headings, [(name, *row) for name, row in self.rows.items()], numbers=5)
+        yield from _reasons("Set aside, kept encrypted for repair", self.set_aside)
+        yield from _reasons("Refused at the door, left with the sender", {(c, ""): n for c, n in self.refused.items()})
         kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.resources.items()))
-        console.print(f"Sealed: {self.sealed_now} new FHIR resources. The vaults hold {kinds}.\n", highlight=False)
-        self._print_blocks(console)
-        self._print_checks(console)
-        console.print(
-            f"\n[bold]Where to look next[/bold]\n"
-            f"  Airflow    {airflow.address}   user admin   password {airflow.password}\n"
-            f"  Chain      xinglin ledger show {self.blocks[-1]['height'] if self.blocks else 1}\n"
-            f"  Set aside  xinglin quarantine list\n"
-            f"  The region keeps running; stop it with: make down",
-            highlight=False,
-        )
-
-    def _sources(self) -> Table:
-        table = Table("source", box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("received", "sealed", "repeats", "set aside", "refused"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for name, row in self.rows.items():
-            table.add_row(name, *map(str, row))
-        return table
-
-    def _print_reasons(self, console: Console) -> None:
-        for title, rows in (
-            (
-                "Set aside, kept encrypted for repair",
-                [(f"{c} at {w or '-'}", n) for (c, w), n in self.set_aside.items()],
-            ),
-            ("Refused at the door, left with the sender", list(self.refused.items())),
-        ):
-            if rows:
-                console.print(f"{title}:", highlight=False)
-            for reason, count in sorted(rows):
-                console.print(
-                    f"  {count:4}  {reason}: {sentence(reason.split(' ')[0])}", highlight=False, soft_wrap=True
-                )
-        console.print()
-
-    def _print_blocks(self, console: Console) -> None:
-        for one in self.blocks:
-            whose = ", ".join(sorted({batch["institution"] for batch in one["batches"]}))
-            console.print(
-                f"Block {one['height']}: {one['entries']} entries of {whose}, built by {one['builder']},\n"
-                f"  confirmed by {', '.join(one['confirmed_by'])} ({one['weight']} of {one['of']} votes)",
-                highlight=False,
-            )
+        yield f"\nSealed: {self.sealed_now} new FHIR resources. The vaults hold {kinds}.\n"
+        yield from map(_block, self.blocks)
         if not self.blocks:
-            console.print("No new block: nothing new was sealed.")
+            yield "No new block: nothing new was sealed."
+        yield "\nVerified"
+        yield from self._checks()
+        command = "xinglin" if shutil.which("xinglin") else os.path.relpath(sys.argv[0])
+        yield "\nWhere to look next"
+        yield f"  Airflow    {airflow.address}   user admin   password {airflow.password}"
+        yield f"  Chain      {command} ledger show {self.blocks[-1]['height'] if self.blocks else 1}"
+        yield f"  Set aside  {command} quarantine list"
+        yield "  The region keeps running; stop it with: make down"
 
-    def _print_checks(self, console: Console) -> None:
+    def _checks(self) -> Iterator[str]:
         report = next(iter(self.chain.values()))
         checks = {
             "account: what was sent is what arrived, to the message": self.rows == self.expected,
-            f"chain: {len(self.chain)} replicas computed again from genesis, {report.blocks} blocks, {report.entries} "
-            f"entries, {report.signatures} signatures each; all equal": self.equal
+            f"chain: {len(self.chain)} replicas computed again from genesis and equal; {report.blocks} blocks, "
+            f"{report.entries} entries, {report.signatures} signatures each": self.equal
             and all(one.ok for one in self.chain.values()),
             f"sample: {self.sampled} stored records opened, and proved offline from the trust anchor": not self.faults,
         }
-        console.print("\n[bold]Verified[/bold]")
         for check, holds in checks.items():
-            console.print(
-                f"  {'[green]✓[/green]' if holds else '[red]✗[/red]'} {check}", highlight=False, soft_wrap=True
-            )
+            yield f"  {'✓' if holds else '✗'} {check}"
         for name, row in self.rows.items():
             if row != self.expected[name]:
-                console.print(f"    {name}: expected {self.expected[name]}, found {row}", highlight=False)
+                yield f"    {name}: expected {self.expected[name]}, found {row}"
         for name, one in self.chain.items():
             if one.fault:
-                console.print(f"    {name}: block {one.fault.height}: {one.fault.message}", highlight=False)
-        for fault in self.faults[:10]:
-            console.print(f"    {fault}", highlight=False)
+                yield f"    {name}: block {one.fault.height}: {one.fault.message}"
+        yield from (f"    {fault}" for fault in self.faults[:10])
+
+
+def _reasons(title: str, counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Yield a line a reason, the most frequent first, with the coordinates it was met at."""
+    totals: Counter[str] = Counter()
+    places: dict[str, set[str]] = {}
+    for (code, where), count in counts.items():
+        totals[code] += count
+        places.setdefault(code, set()).add(where)
+    if totals:
+        yield f"\n{title}"
+    for code, count in totals.most_common():
+        met = ", ".join(sorted(places[code] - {""}))
+        yield f"  {count:4}  {code}{f' at {met}' if met else ''}: {sentence(code)}"
+
+
+def _block(facts: Mapping[str, Any]) -> str:
+    whose = ", ".join(sorted({batch["institution"] for batch in facts["batches"]}))
+    return (
+        f"Block {facts['height']}: {facts['entries']} entries of {whose}, built by {facts['builder']},\n"
+        f"  confirmed by {', '.join(facts['confirmed_by'])} ({facts['weight']} of {facts['of']} votes)"
+    )
 
 
 def _row(after: Account, before: Account, name: str) -> tuple[int, ...]:
