@@ -20,7 +20,9 @@ __all__ = ["Batch", "BatchCounts", "Batches", "LandedRecord", "RecordResult", "T
 
 _SETTLING: Final = ("_id", "source", "batch", "order", "received_at", "size", "status", "key")
 _LOOKUP: Final = 5_000
+#: Sealed records held at a time while a batch is read: so many, or so many bytes of content.
 _READ: Final = 500
+_READ_BYTES: Final = 16 * 1024 * 1024
 _SUMS: Final = {name: {"$sum": {"$ifNull": [f"${name}", 0]}} for name in ("seen", "resources", "unchanged", "stale")}
 
 
@@ -69,24 +71,14 @@ class Batches:
         """
         self._find(batch_id)
         cursor = self._landed.find({"batch": batch_id}, batch_size=_READ).sort(ORDER)
-        page: list[Document] = []
+        page, size = list[Document](), 0
         for document in cursor:
             page.append(document)
-            if len(page) == _READ:
+            size += document["size"]
+            if len(page) == _READ or size >= _READ_BYTES:
                 yield from self._open(page)
-                page = []
+                page, size = [], 0
         yield from self._open(page)
-
-    def chunks(self, batch_id: str, size: int = _READ) -> Iterator[list[LandedRecord]]:
-        """Yield the records of `records` in lists of at most ``size``, so that memory stays bounded."""
-        chunk: list[LandedRecord] = []
-        for record in self.records(batch_id):
-            chunk.append(record)
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
 
     def _open(self, page: Sequence[Document]) -> Iterator[LandedRecord]:
         owners = {owner for document in page for owner in document.get("owners", ())}

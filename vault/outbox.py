@@ -63,13 +63,17 @@ class Outbox:
         """Return the submission to send next, of at most ``limit`` entries, or None where nothing waits.
 
         A submission that was assigned and not marked sent comes back the same, whatever ``limit`` is now; so does
-        one that lapsed, under a new id. Oldest batches go first.
+        one that lapsed, under a new id. Oldest batches go first. However many ask at once, one submission at most is
+        assigned and not sent: two of them would be signed under one number, and the chain takes one of a number.
         """
-        document = self._submissions.find_one({"state": "assigned"}, sort=[("number", 1)])
-        document = document or self._layout.transact(lambda session: self._assign(limit, session))
+        document = self._layout.transact(lambda session: self._assign(limit, session))
         return None if document is None else Submission(document["_id"], self._entries(document["parts"]))
 
     def _assign(self, limit: int, session: ClientSession) -> Document | None:
+        # Read in the transaction: who comes second conflicts on the number below and then finds this.
+        assigned = self._submissions.find_one({"state": "assigned"}, sort=[("number", 1)], session=session)
+        if assigned is not None:
+            return assigned
         lapsed = self._submissions.find_one({"state": "lapsed"}, sort=[("number", 1)], session=session)
         if lapsed is not None:
             replaced = {"$set": {"state": "replaced"}}
@@ -135,8 +139,9 @@ class Outbox:
         self._move(id_, "sent", {"state": "final", "height": height})
 
     def lapsed(self, id_: str) -> None:
-        """The submission expired unconfirmed; its entries wait again and come first."""
-        self._move(id_, "sent", {"state": "lapsed"})
+        """The submission expired unconfirmed; its entries wait again and come first, or were taken up again already."""
+        if not self._submissions.find_one({"_id": id_, "state": "replaced"}, {"_id": 1}):
+            self._move(id_, "sent", {"state": "lapsed"})
 
     def waiting(self) -> int:
         """Return how many entries of reconciled batches are in no submission yet, or in a lapsed one."""

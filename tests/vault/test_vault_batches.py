@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -33,7 +35,20 @@ def test_records_go_into_batches_in_order_of_arrival(vault: Vault) -> None:
     assert ids == ["east-his-000001", "east-his-000002", "east-his-000003"]
     read = [one.raw.native_id for batch in ids for one in vault.batches.records(batch)]
     assert read == [f"HIS|EAST|M{number}" for number in range(25)]
-    assert [len(chunk) for chunk in vault.batches.chunks(ids[0], 4)] == [4, 4, 2]
+
+
+def test_large_records_are_held_a_few_at_a_time(vault: Vault) -> None:
+    size = 1024 * 1024
+    vault.landing.put_many([raw(number, text=random.Random(number).randbytes(size // 2).hex()) for number in range(64)])
+    (batch,) = vault.batches.plan("east-his", 100, "run")
+    tracemalloc.start()
+    try:
+        held = sum(len(one.raw.content) for one in vault.batches.records(batch))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held > 64 * size
+    assert peak < 56 * size
 
 
 def test_planning_again_returns_the_same_open_batches(vault: Vault, database: Db) -> None:

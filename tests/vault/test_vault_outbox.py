@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -48,6 +50,37 @@ def test_limit_splits_what_waits_and_no_entry_goes_twice(vault: Vault) -> None:
     assert len({locator for part in seen for locator in part}) == 10
     assert vault.outbox.waiting() == 0
     assert vault.outbox.counts() == {"sent": 10}
+
+
+def test_runs_that_ask_at_once_are_given_the_same_submission(vault: Vault, database: Db) -> None:
+    """Two submissions at a time would be signed under one number, and whatever follows the loser would be lost."""
+    for turn in range(4):
+        seal_one(vault, turn, *[observation(f"o{turn}-{i}", "p") for i in range(12)])
+    for _ in range(4):
+        ready = threading.Barrier(6)
+
+        def ask(ready: threading.Barrier = ready) -> str:
+            ready.wait()
+            submission = vault.outbox.assign(8)
+            assert submission is not None
+            return submission.id
+
+        with ThreadPoolExecutor(6) as threads:
+            (given,) = {one.result() for one in [threads.submit(ask) for _ in range(6)]}
+        assert database["submissions"].count_documents({"state": "assigned"}) == 1
+        vault.outbox.sent(given, "aa", 1, b"tx")
+
+
+def test_a_submission_that_another_run_took_up_again_does_not_stop_this_one(vault: Vault, database: Db) -> None:
+    seal_one(vault, 1, patient("p"))
+    submission = vault.outbox.assign(10)
+    assert submission is not None
+    vault.outbox.sent(submission.id, "aa", 1, b"tx")
+    vault.outbox.lapsed(submission.id)
+    assert vault.outbox.assign(10) is not None
+    before = everything(database)
+    vault.outbox.lapsed(submission.id)
+    assert everything(database) == before
 
 
 def test_first_signature_counts_when_a_submission_is_sent_twice(vault: Vault) -> None:
