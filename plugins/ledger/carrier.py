@@ -7,7 +7,9 @@ what was signed before, and the exchange lists the same bytes once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
@@ -18,6 +20,7 @@ from ledger.proposal import Proposal
 from ledger.replica import FinalBlock
 
 log = logging.getLogger(__name__)
+Made = TypeVar("Made")
 
 
 class Carrier:
@@ -34,7 +37,7 @@ class Carrier:
 
     def place(self) -> tuple[int, int]:
         """Return the height to be decided and its open round, after catching up with what is final."""
-        self.node.sync(self.exchange)
+        catch_up(self.node, self.exchange)
         height, round_ = self.node.height + 1, 0
         while self._certificate(height, round_, TIMEOUT) is not None:
             round_ += 1
@@ -49,7 +52,7 @@ class Carrier:
             self.exchange.submissions(),
             round_,
             self._certificate(height, round_ - 1, TIMEOUT) if round_ else None,
-            carried=[one for earlier in range(round_) for one in self.exchange.proposals(height, earlier)],
+            carried=_Proposals(self.exchange, height, range(round_)),
             on_skip=lambda _, error: log.warning("height %d: a submission is left out: %s", height, error),
         )
         if proposal is None:
@@ -62,20 +65,15 @@ class Carrier:
 
         Raises:
             Refused: Every proposal there breaks a rule; the first one's is named.
-            Behind: No proposal is there yet.
+            Behind: No proposal is there yet, or the first one stands on blocks that are missing here.
         """
         height, round_ = self.place()
-        refused: Refused | None = None
-        for proposal in self.exchange.proposals(height, round_):
-            try:
-                vote = self.node.prepare(proposal)
-            except Refused as error:
-                refused = refused or error
-                continue
-            self.exchange.post_vote(height, round_, PREPARE, vote)
-            self._certify(height, round_, PREPARE)
-            return {"height": height, "round": round_}
-        raise refused or Behind(f"height {height}, round {round_}: no proposal is there yet")
+        vote = _first_good(self.exchange.proposals(height, round_), self.node.prepare)
+        if vote is None:
+            raise Behind(f"height {height}, round {round_}: no proposal is there yet")
+        self.exchange.post_vote(height, round_, PREPARE, vote)
+        self._certify(height, round_, PREPARE)
+        return {"height": height, "round": round_}
 
     def confirm(self) -> dict[str, int]:
         """The node's COMMIT stands in the exchange, and the CommitQC where this vote completed it.
@@ -87,7 +85,7 @@ class Carrier:
         certificate = self._certify(height, round_, PREPARE)
         if certificate is None:
             raise Behind(f"height {height}, round {round_}: the PREPAREs there make no quorum yet")
-        vote = self.node.commit(certificate, self._proposal(height, round_, certificate))
+        vote = self._of_certified(height, round_, certificate, lambda data: self.node.commit(certificate, data))
         self.exchange.post_vote(height, round_, COMMIT, vote)
         self._certify(height, round_, COMMIT)
         return {"height": height, "round": round_}
@@ -103,12 +101,16 @@ class Carrier:
             certificate = self._certify(height, round_, COMMIT)
             if certificate is None:
                 raise Behind(f"height {height}, round {round_}: the COMMITs there make no quorum yet")
-            opened = Proposal.decode(self._proposal(height, round_, certificate))
-            self.node.apply(opened.block, certificate, opened.bodies)
-            self.exchange.post_final(height, FinalBlock(opened.block, certificate, opened.bodies))
+            final = self._of_certified(height, round_, certificate, lambda data: self._apply(data, certificate))
+            self.exchange.post_final(height, final)
         if self.node.height < goal:
             raise Behind(f"height {self.node.height} is final here, expected {goal}")
         return {"height": self.node.height}
+
+    def _apply(self, proposal: bytes, certificate: bytes) -> FinalBlock:
+        opened = Proposal.decode(proposal)
+        self.node.apply(opened.block, certificate, opened.bodies)
+        return FinalBlock(opened.block, certificate, opened.bodies)
 
     def time_out(self, height: int, round_: int) -> dict[str, int]:
         """The node has given this round up, unless it is over already; its TIMEOUT stands in the exchange.
@@ -141,17 +143,62 @@ class Carrier:
         self.exchange.post_certificate(height, round_, type_, made)
         return self._certificate(height, round_, type_)
 
-    def _proposal(self, height: int, round_: int, certificate: bytes) -> bytes:
-        """Return a proposal of the certified block, from this round or an earlier one."""
+    def _of_certified(self, height: int, round_: int, certificate: bytes, work: Callable[[bytes], Made]) -> Made:
+        """Return what the node makes of a proposal of the certified block, from this round or an earlier one.
+
+        Anybody may copy a block's header under other content, so every proposal of it is tried.
+        """
         wanted = QuorumCertificate.decode(certificate).ballot.block_id
-        for number in range(round_, -1, -1):
-            for data in self.exchange.proposals(height, number):
-                try:
-                    if Block.decode(Proposal.decode(data).block).header.block_id == wanted:
-                        return data
-                except Refused:
-                    continue
-        raise Behind(f"height {height}: the certified block is not in the exchange yet")
+        shown = _Proposals(self.exchange, height, range(round_, -1, -1))
+        made = _first_good((data for data in shown if _block_id(data) == wanted), work)
+        if made is None:
+            raise Behind(f"height {height}: the certified block is not in the exchange yet")
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposals:
+    """The proposals of some rounds, fetched one at a time whenever they are read."""
+
+    exchange: Exchange
+    height: int
+    rounds: range
+
+    def __iter__(self) -> Iterator[bytes]:
+        for round_ in self.rounds:
+            yield from self.exchange.proposals(self.height, round_)
+
+
+def _block_id(proposal: bytes) -> bytes | None:
+    try:
+        return Block.decode(Proposal.decode(proposal).block).header.block_id
+    except Refused:
+        return None
+
+
+def _first_good(shown: Iterator[bytes], work: Callable[[bytes], Made]) -> Made | None:
+    """Return what ``work`` makes of the first message that the node accepts, None where there is no message.
+
+    Raises:
+        Refused, Behind: The node accepts none of them; the first one's reason.
+    """
+    error: Refused | Behind | None = None
+    for data in shown:
+        try:
+            return work(data)
+        except (Refused, Behind) as fault:
+            error = error or fault
+    if error:
+        raise error
+    return None
+
+
+def catch_up(node: Node, exchange: Exchange) -> None:
+    """The node holds every final block that the exchange shows; what is shown and no good one stops nobody."""
+    try:
+        node.sync(exchange)
+    except (Refused, Behind) as error:
+        log.warning("height %d: what the exchange shows as the next block is none: %s", node.height, error)
 
 
 def carry_block(carriers: Sequence[Carrier]) -> int | None:

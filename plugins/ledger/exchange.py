@@ -1,27 +1,35 @@
 """Where institutions leave bytes for one another: content-addressed, and trusted by nobody (section 0).
 
 An exchange can lose, delay, repeat or invent what it lists; it can forge nothing, since readers take content only
-under its SM3 digest and verify all of it themselves. Lists are bounded, so that a flood costs a reader little.
+under its SM3 digest and verify all of it themselves. Lists are bounded and large things are read one at a time, so
+that a flood costs a reader little.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import ASCENDING, WriteConcern
 from pymongo.database import Database
 
-from ledger.certificate import COMMIT, PREPARE, STEP_NAMES, TIMEOUT
+from ledger.batch import MAX_TX
+from ledger.certificate import COMMIT, MAX_QC, PREPARE, STEP_NAMES, TIMEOUT
 from ledger.errors import LedgerError, Refused
+from ledger.proposal import MAX_TC
 from ledger.replica import FinalBlock
 from shangmi import sm3
 
 Document = dict[str, Any]
 MAX_BLOB = 512 << 20
 MAX_LISTED = 1_000
+#: Bytes of submissions that a reader takes at a time; what is beyond waits for a later block.
+MAX_OFFERED = 256 << 20
+_MAX_VOTE = MAX_QC + 1_024
+_PAIR = 2 * 64 + 1
 CHUNK = 4 << 20
 
 
@@ -36,8 +44,8 @@ class Exchange(ABC):
         """Keep the bytes under their digest; keeping them again changes nothing."""
 
     @abstractmethod
-    def _load(self, digest: str) -> bytes | None:
-        """Return what is kept under a digest, or None."""
+    def _load(self, digest: str, limit: int) -> bytes | None:
+        """Return what is kept under a digest, or None where it is missing or longer than ``limit`` bytes."""
 
     @abstractmethod
     def _list(self, topic: str) -> list[str]:
@@ -59,9 +67,9 @@ class Exchange(ABC):
         self._store(digest, data)
         return digest
 
-    def get(self, digest: str) -> bytes | None:
-        """Return the bytes with this SM3 digest; None where they are missing or were changed."""
-        data = self._load(digest)
+    def get(self, digest: str, limit: int = MAX_BLOB) -> bytes | None:
+        """Return the bytes with this SM3 digest; None where they are missing, longer than ``limit`` or changed."""
+        data = self._load(digest, limit)
         return data if data is not None and sm3(data).hex() == digest else None
 
     def post(self, topic: str, data: bytes) -> str:
@@ -70,9 +78,11 @@ class Exchange(ABC):
         self._announce(topic, digest)
         return digest
 
-    def read(self, topic: str) -> list[bytes]:
-        """Return everything under a topic that is there unchanged, oldest first."""
-        return [data for one in self._list(topic) if (data := self.get(one)) is not None]
+    def read(self, topic: str, limit: int = MAX_BLOB) -> Iterator[bytes]:
+        """Yield everything under a topic that is there unchanged and no longer than ``limit``, oldest first."""
+        for digest in self._list(topic):
+            if (data := self.get(digest, limit)) is not None:
+                yield data
 
     # --- submissions -------------------------------------------------------------------------------------------
 
@@ -82,13 +92,19 @@ class Exchange(ABC):
         return self.post("submissions", "\n".join(pair).encode())
 
     def submissions(self) -> list[tuple[bytes, bytes]]:
-        """Return the batches offered and not yet retired: transaction and leaves, oldest first."""
-        found = []
-        for pair in self.read("submissions"):
-            digests = pair.decode("ascii", "replace").split("\n")
-            parts = [self.get(one) for one in digests]
-            if len(parts) == 2 and parts[0] is not None and parts[1] is not None:
-                found.append((parts[0], parts[1]))
+        """Return the batches offered and not yet retired, ``MAX_OFFERED`` bytes at most, oldest first.
+
+        Returns:
+            Transaction and leaves of each.
+        """
+        found, left = [], MAX_OFFERED
+        for pair in self.read("submissions", _PAIR):
+            first, _, second = pair.decode("ascii", "replace").partition("\n")
+            tx = self.get(first, MAX_TX)
+            leaves = None if tx is None else self.get(second, left)
+            if tx is not None and leaves is not None:
+                found.append((tx, leaves))
+                left -= len(leaves)
         return found
 
     def retire_submission(self, tx: bytes, leaves: bytes) -> None:
@@ -102,8 +118,8 @@ class Exchange(ABC):
         """Show a proposal."""
         return self.post(f"proposal/{height}/{round_}", proposal)
 
-    def proposals(self, height: int, round_: int) -> list[bytes]:
-        """Return what is shown as the proposal of a round; an honest producer shows one."""
+    def proposals(self, height: int, round_: int) -> Iterator[bytes]:
+        """Yield what is shown as the proposal of a round; an honest producer shows one."""
         return self.read(f"proposal/{height}/{round_}")
 
     def post_vote(self, height: int, round_: int, type_: int, vote: bytes) -> str:
@@ -112,19 +128,19 @@ class Exchange(ABC):
 
     def votes(self, height: int, round_: int, type_: int) -> list[bytes]:
         """Return the votes shown, unverified."""
-        return self.read(f"{STEP_NAMES[type_]}/{height}/{round_}")
+        return list(self.read(f"{STEP_NAMES[type_]}/{height}/{round_}", _MAX_VOTE))
 
     def post_certificate(self, height: int, round_: int, type_: int, certificate: bytes) -> str:
         """Show a PrepareQC, CommitQC or timeout certificate."""
         return self.post(f"{STEP_NAMES[type_]}-certificate/{height}/{round_}", certificate)
 
-    def certificates(self, height: int, round_: int, type_: int) -> list[bytes]:
-        """Return the certificates shown, oldest first, unverified: voters lean on the first *good* one."""
-        return self.read(f"{STEP_NAMES[type_]}-certificate/{height}/{round_}")
+    def certificates(self, height: int, round_: int, type_: int) -> Iterator[bytes]:
+        """Yield the certificates shown, oldest first, unverified: voters lean on the first *good* one."""
+        return self.read(f"{STEP_NAMES[type_]}-certificate/{height}/{round_}", MAX_TC)
 
     def certificate(self, height: int, round_: int, type_: int) -> bytes | None:
         """Return the first certificate shown, unverified."""
-        return next(iter(self.certificates(height, round_, type_)), None)
+        return next(self.certificates(height, round_, type_), None)
 
     # --- final blocks ------------------------------------------------------------------------------------------
 
@@ -132,14 +148,14 @@ class Exchange(ABC):
         """Show a final block with certificate and leaves, for nodes that were away."""
         return self.post(f"final/{height}", final.encode())
 
-    def final(self, height: int) -> FinalBlock | None:
-        """Return the first final block shown that can be read; the reader verifies it."""
+    def finals(self, height: int) -> Iterator[FinalBlock]:
+        """Yield what is shown as the final block of a height and can be read; the reader takes the first good one."""
         for data in self.read(f"final/{height}"):
             try:
-                return FinalBlock.decode(data)
+                found = FinalBlock.decode(data)
             except LedgerError:
                 continue
-        return None
+            yield found
 
 
 class MemoryExchange(Exchange):
@@ -153,8 +169,9 @@ class MemoryExchange(Exchange):
     def _store(self, digest: str, data: bytes) -> None:
         self.blobs[digest] = data
 
-    def _load(self, digest: str) -> bytes | None:
-        return self.blobs.get(digest)
+    def _load(self, digest: str, limit: int) -> bytes | None:
+        data = self.blobs.get(digest)
+        return data if data is not None and len(data) <= limit else None
 
     def _list(self, topic: str) -> list[str]:
         with self._alone:
@@ -190,17 +207,20 @@ class MongoExchange(Exchange):
                 {"_id": f"{digest}.{place}"}, {"$set": {"count": count, "data": piece}}, upsert=True
             )
 
-    def _load(self, digest: str) -> bytes | None:
-        pieces: list[bytes] = []
+    def _load(self, digest: str, limit: int) -> bytes | None:
+        pieces, size = list[bytes](), 0
         while (found := self._chunks.find_one({"_id": f"{digest}.{len(pieces)}"})) is not None:
-            pieces.append(bytes(found["data"]))
-            if len(pieces) == found["count"]:
+            data = found.get("data")  # any member may have written any document
+            if not isinstance(data, bytes) or (size := size + len(data)) > limit:
+                return None
+            pieces.append(data)
+            if len(pieces) == found.get("count"):
                 return b"".join(pieces)
         return None
 
     def _list(self, topic: str) -> list[str]:
         found = self._topics.find({"topic": topic}).sort([("at", ASCENDING), ("_id", ASCENDING)]).limit(MAX_LISTED)
-        return [str(one["digest"]) for one in found]
+        return [str(one.get("digest")) for one in found]
 
     def _announce(self, topic: str, digest: str) -> None:
         fresh = {"topic": topic, "digest": digest, "at": datetime.now(UTC)}

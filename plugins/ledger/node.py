@@ -33,9 +33,8 @@ from ledger.execution import Execution, check_block
 from ledger.genesis import DEFAULT_POLICY, Genesis
 from ledger.header import Header
 from ledger.leaves import leaves_of
-from ledger.merkle import tree_root
 from ledger.production import SkipListener, collect, find_block, highest_certificate, stored_bodies
-from ledger.proposal import Proposal, check_against_lock, check_proposal, check_tc
+from ledger.proposal import Proposal, check_against_lock, check_carried, check_proposal, check_tc
 from ledger.proving import prove
 from ledger.replica import FinalBlock, Replica, ReplicaView
 from ledger.sampling import EnvelopeSource, check_envelopes
@@ -52,8 +51,8 @@ _CARRIED_WRONGLY = frozenset({"encoding", "leaves", "batch size", "batch root"})
 class FinalSource(Protocol):
     """Whoever can hand over final blocks: an exchange, another institution's replica, a file."""
 
-    def final(self, height: int) -> FinalBlock | None:
-        """Return the final block of a height, or None where there is none."""
+    def finals(self, height: int) -> Iterable[FinalBlock]:
+        """Return what it has as the final block of a height; who asks takes the first good one."""
         ...
 
 
@@ -208,7 +207,8 @@ class Node:
             round: Round to propose in.
             tc: For rounds above 0: the timeout certificate of the round before.
             prepare_qc: A PrepareQC of this height that a voter's refusal brought, if any.
-            carried: Earlier proposals of this height: a certified block is proposed again, not another.
+            carried: Earlier proposals of this height, read as often as asked for: a certified block is proposed
+                again, not another.
             on_skip: Told of each transaction skipped, and why.
 
         Raises:
@@ -220,16 +220,17 @@ class Node:
         height = view.head.height + 1
         if not self.is_producer(height, round):
             raise Refused("schedule", "6", f"round {round} of height {height} is the turn of {self.producer(round)}")
-        slot, offered, earlier = Slot(height, round, PROPOSE), list(submissions), list(carried)
+        slot, offered = Slot(height, round, PROPOSE), list(submissions)
         found = votes.find(self.genesis.chain_id, slot)
         drafted: Proposal | None = None
         if found is None:
-            drafted = self._draft(view, offered, round, tc or b"", prepare_qc or b"", earlier, on_skip)
+            drafted = self._draft(view, offered, round, tc or b"", prepare_qc or b"", carried, on_skip)
             if drafted is None:
                 return None
         signed = votes.sign(self.genesis.chain_id, slot, self._signer(), lambda _: _proposal_draft(drafted))
         proposal = replace(Proposal.decode(signed.payload), signature=signed.signature)
-        bodies = drafted.bodies if drafted else stored_bodies(proposal, offered, earlier)
+        mine = drafted is not None and drafted.block == proposal.block  # else another worker's draft was signed first
+        bodies = drafted.bodies if drafted and mine else stored_bodies(proposal, offered, carried)
         return replace(proposal, bodies=bodies).encode()
 
     def _draft(
@@ -239,7 +240,7 @@ class Node:
         round: int,
         tc: bytes,
         prepare_qc: bytes,
-        carried: Sequence[bytes],
+        carried: Iterable[bytes],
         on_skip: SkipListener | None,
     ) -> Proposal | None:
         lock = self._vote_store().lock(self.genesis.chain_id, view.head.height + 1)
@@ -412,7 +413,7 @@ class Node:
             commit_qc, header.block_id, header.height, self.genesis.epoch(header.height),
             self.genesis.chain_id, self.genesis.validators,
         )  # fmt: skip
-        _check_carried(opened)
+        check_carried(opened)
         if header.height <= view.head.height:
             if self.replica.header(header.height) != header:
                 raise self._diverged(final, "two certified blocks of one height")
@@ -452,29 +453,27 @@ class Node:
     def sync(self, *sources: FinalSource) -> int:
         """Catch up from the first source that has each next block, and return how many blocks were applied.
 
-        A source whose block does not verify is passed over for that height.
+        What does not verify, or is not the next block, is passed over.
 
         Raises:
             Diverged: A good certificate contradicts this replica.
             Refused: Sources have the next block, and none of them a good one.
+            Behind: What sources show as the next block stands on others.
         """
         applied = 0
         while True:
-            refused: Refused | None = None
-            for source in sources:
-                final = source.final(self.height + 1)
-                if final is None:
-                    continue
+            at, refused = self.height, list[Refused | Behind]()
+            for final in (one for source in sources for one in source.finals(at + 1)):
                 try:
                     self.apply(final.block, final.commit_qc, final.bodies)
-                except Refused as error:
-                    refused = error
-                    continue
-                applied += 1
-                break
+                except (Refused, Behind) as error:
+                    refused.append(error)
+                if self.height > at:
+                    applied += 1
+                    break
             else:
                 if refused:
-                    raise refused
+                    raise refused[0]
                 return applied
 
     def verify_chain(self, progress: Callable[[int, int], None] | None = None) -> ChainReport:
@@ -559,7 +558,7 @@ class Node:
         done = self._validated
         if done and done[:2] == (block.header.block_id, bodies) and done[2].view.head == view.head:
             # The id covers the header; content the header commits to must still be the same bytes.
-            _check_carried(block)
+            check_carried(block)
             return done[2]
         with self._still(view):
             execution = check_block(self.genesis, view, block, bodies)
@@ -581,11 +580,3 @@ def _proposal_draft(proposal: Proposal | None) -> tuple[bytes, bytes]:
     if proposal is None:
         raise RuntimeError("a stored proposal vanished between two reads of the vote store")
     return proposal.signed_bytes(), replace(proposal, bodies=()).encode()
-
-
-def _check_carried(block: Block) -> None:
-    """Raise Refused where a block's content is not what its own header commits to."""
-    header = block.header
-    given = tree_root(block.transactions), qc_digest(block.prev_commit), tree_root(block.evidence)
-    if given != (header.tx_root, header.prev_commit_digest, header.evidence_root):
-        raise Refused("block content", "3", "the block's content is not the one its header commits to")

@@ -11,7 +11,8 @@ from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Behind, Refused
 from ledger.execution import ChainView, Execution
 from ledger.genesis import Genesis
-from ledger.proposal import Proposal, check_tc
+from ledger.leaves import Leaves
+from ledger.proposal import Proposal, check_carried, check_tc
 
 #: Told of each transaction that is left out, and why.
 SkipListener = Callable[[bytes, Refused], None]
@@ -71,7 +72,7 @@ def highest_certificate(
 
 
 def find_block(proposals: Iterable[bytes], block_id: bytes) -> Proposal:
-    """Return the first readable proposal of a block.
+    """Return the first proposal that has all of a block: its header, and the transactions and leaves it commits to.
 
     Raises:
         Refused: None of them has it.
@@ -79,8 +80,13 @@ def find_block(proposals: Iterable[bytes], block_id: bytes) -> Proposal:
     for data in proposals:
         try:
             found = Proposal.decode(data)
-            if Block.decode(found.block).header.block_id == block_id:
-                return found
+            block = Block.decode(found.block)
+            if block.header.block_id == block_id:
+                check_carried(block)
+                if len(found.bodies) == len(block.transactions) and all(
+                    _belong(body, tx) for body, tx in zip(found.bodies, block.transactions, strict=True)
+                ):
+                    return found
         except Refused:
             continue
     raise Refused("justification", "6", "the certified block must be proposed again, and no proposal given has it")
@@ -95,10 +101,20 @@ def stored_bodies(
         Behind: They are neither among the submissions nor in an earlier proposal of the block.
     """
     block = Block.decode(proposal.block)
-    offered = dict(submissions)
-    if all(tx in offered for tx in block.transactions):
+    # A transaction may be offered with the leaves of another, too.
+    wanted = set(block.transactions)
+    offered = {tx: leaves for tx, leaves in submissions if tx in wanted and _belong(leaves, tx)}
+    if wanted == offered.keys():
         return tuple(offered[tx] for tx in block.transactions)
     try:
         return find_block(carried, block.header.block_id).bodies
     except Refused:
         raise Behind("the batches of the stored proposal are not among the submissions; try again with them") from None
+
+
+def _belong(leaves: bytes, tx: bytes) -> bool:
+    """Return whether these are the leaves that a transaction signs."""
+    try:
+        return Leaves.decode(leaves).root == SubmitBatch.decode(tx).batch_root
+    except Refused:
+        return False

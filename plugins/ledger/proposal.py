@@ -15,6 +15,7 @@ from ledger.certificate import (
 from ledger.encoding import SHORT_ID, SIGNATURE, Reader, listed, u32, u64, var
 from ledger.errors import Refused
 from ledger.leaves import LEAF_BYTES, MAX_LEAVES, MAX_LOCATOR
+from ledger.merkle import tree_root
 from ledger.validators import ValidatorSet
 
 MAX_BLOCK = 2 << 20
@@ -147,3 +148,11 @@ def check_against_lock(lock: bytes, justify: QuorumCertificate | None) -> None:
     locked = QuorumCertificate.decode(lock).ballot.round
     if justify is None or justify.ballot.round < locked:
         raise Refused("lock", "6", f"this voter is locked since round {locked}", lock)
+
+
+def check_carried(block: Block) -> None:
+    """Raise Refused where a block's content is not what its own header commits to."""
+    header = block.header
+    given = tree_root(block.transactions), qc_digest(block.prev_commit), tree_root(block.evidence)
+    if given != (header.tx_root, header.prev_commit_digest, header.evidence_root):
+        raise Refused("block content", "3", "the block's content is not the one its header commits to")

@@ -8,7 +8,7 @@ open by a killed process to stand in its successor's way (``docs/decisions/0102`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -219,6 +219,11 @@ class Replica:
             return None
         count = self.header(height).tx_count
         return FinalBlock(found["block"], found["qc"], tuple(self.body(height, tx) for tx in range(count)))
+
+    def finals(self, height: int) -> Iterator[FinalBlock]:
+        """Yield what ``final`` returns, for whoever catches up from this replica."""
+        if (found := self.final(height)) is not None:
+            yield found
 
     def body(self, height: int, tx: int) -> bytes:
         """Return the leaves of one batch; empty where they are missing."""

@@ -48,11 +48,11 @@ def test_heights_rounds_and_kinds_are_kept_apart(exchange: Exchange) -> None:
     exchange.post_vote(1, 1, TIMEOUT, b"timeout")
     exchange.post_certificate(1, 0, PREPARE, b"first")
     exchange.post_certificate(1, 0, PREPARE, b"second")
-    assert exchange.proposals(1, 0) == [b"proposal"] and exchange.proposals(1, 1) == []
+    assert list(exchange.proposals(1, 0)) == [b"proposal"] and list(exchange.proposals(1, 1)) == []
     assert exchange.votes(1, 0, PREPARE) == [b"prepare"] and exchange.votes(1, 0, COMMIT) == [b"commit"]
     assert exchange.votes(1, 1, TIMEOUT) == [b"timeout"]
     assert exchange.certificate(1, 0, PREPARE) == b"first"
-    assert exchange.certificates(1, 0, PREPARE) == [b"first", b"second"]
+    assert list(exchange.certificates(1, 0, PREPARE)) == [b"first", b"second"]
     assert exchange.certificate(1, 0, COMMIT) is None
 
 
@@ -60,7 +60,7 @@ def test_garbage_among_final_blocks_and_submissions_is_passed_over(exchange: Exc
     final = FinalBlock(b"block", b"certificate", (b"leaves",))
     exchange.post("final/1", b"garbage")
     exchange.post_final(1, final)
-    assert exchange.final(1) == final and exchange.final(2) is None
+    assert list(exchange.finals(1)) == [final] and list(exchange.finals(2)) == []
     for garbage in (b"", b"\xff", b"a\nb\nc", b"\n", b"00\n11"):
         exchange.post("submissions", garbage)
     assert exchange.submissions() == []
@@ -70,7 +70,7 @@ def test_changed_content_is_as_good_as_missing() -> None:
     exchange = MemoryExchange()
     digest = exchange.post("topic", b"content")
     exchange.blobs[digest] = b"another"
-    assert exchange.get(digest) is None and exchange.read("topic") == []
+    assert exchange.get(digest) is None and list(exchange.read("topic")) == []
 
 
 @pytest.mark.mongo
@@ -85,7 +85,7 @@ def test_changed_or_missing_pieces_in_the_database_are_as_good_as_missing(
     database["chunks"].update_one({"_id": f"{digest}.0"}, {"$set": {"count": 1}})
     assert exchange.get(digest) is None
     database["chunks"].delete_many({})
-    assert exchange.get(digest) is None and exchange.read("topic") == []
+    assert exchange.get(digest) is None and list(exchange.read("topic")) == []
     assert exchange.put(bytes(CHUNK + 1)) == digest and exchange.get(digest) == bytes(CHUNK + 1)
 
 
@@ -93,7 +93,35 @@ def test_a_flood_costs_a_reader_little() -> None:
     exchange = MemoryExchange()
     for number in range(MAX_LISTED + 50):
         exchange.post("topic", b"%d" % number)
-    assert len(exchange.read("topic")) == MAX_LISTED
+    assert len(list(exchange.read("topic"))) == MAX_LISTED
+
+
+def test_offers_beyond_what_a_reader_takes_wait_and_smaller_ones_behind_go_on(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.exchange.MAX_OFFERED", 100)
+    for number, size in enumerate((60, 2 * CHUNK, 60, 40)):
+        exchange.post_submission(b"%d" % number, bytes([number]) * size)
+    exchange.post_submission(bytes(10_000), b"")
+    assert [tx for tx, _ in exchange.submissions()] == [b"0", b"3"]
+
+
+def test_a_vote_as_large_as_a_block_is_not_read(exchange: Exchange) -> None:
+    exchange.post_vote(1, 0, PREPARE, bytes(CHUNK + 1))
+    exchange.post_vote(1, 0, PREPARE, b"vote")
+    assert exchange.votes(1, 0, PREPARE) == [b"vote"]
+
+
+@pytest.mark.mongo
+def test_documents_of_any_shape_in_the_database_stop_no_reader(database: Database[dict[str, Any]]) -> None:
+    exchange = MongoExchange(database)
+    for strange in ({}, {"digest": 7}, {"digest": "00"}, {"digest": None, "at": "x"}):
+        database["topics"].insert_one({"topic": "topic", **strange})
+    for strange in ({}, {"data": 7, "count": 1}, {"data": b"", "count": "x"}):
+        database["chunks"].replace_one({"_id": "00.0"}, strange, upsert=True)
+        assert list(exchange.read("topic")) == []
+    exchange.post("topic", b"content")
+    assert list(exchange.read("topic")) == [b"content"]
 
 
 def test_what_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,4 +138,4 @@ def test_a_topic_reads_as_what_was_posted_without_repeats(posted: list[bytes]) -
     exchange = MemoryExchange()
     for one in posted:
         exchange.post("topic", one)
-    assert exchange.read("topic") == list(dict.fromkeys(posted))
+    assert list(exchange.read("topic")) == list(dict.fromkeys(posted))

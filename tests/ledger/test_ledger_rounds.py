@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NoReturn
 
@@ -95,9 +96,9 @@ def test_a_source_that_lies_is_passed_over_and_alone_is_named(region: RegionSimu
     honest, node = region.node("hospital-east").replica, region.node("nursing-home")
 
     class Liar:
-        def final(self, height: int) -> FinalBlock | None:
-            found = honest.final(height)
-            return found and replace(found, bodies=(found.bodies[0][:-1] + b"\0",))
+        def finals(self, height: int) -> Iterator[FinalBlock]:
+            for found in honest.finals(height):
+                yield replace(found, bodies=(found.bodies[0][:-1] + b"\0",))
 
     with pytest.raises(Refused):
         node.sync(Liar())
