@@ -1,6 +1,6 @@
 """One DAG for each file of ``sources``: pull, plan, process, reconcile, submit.
 
-Tasks pass ids and counts; records stay in the vault.
+Tasks pass ids and counts; records stay in the vault, and the texts of foreign errors out of the logs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk import DAG, Asset, ExceptionRetryPolicy, RetryAction, RetryRule, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from ledger.discretion import discreet
 from schemas.home import Home
 from schemas.source import Source, load_sources
 
@@ -54,6 +55,7 @@ def build(source: Source) -> DAG:
 
 
 @task
+@discreet()
 def pull(source_id: str) -> dict[str, int]:
     """Everything the source holds beyond its cursor has landed."""
     from dags.steps import ingest
@@ -62,6 +64,7 @@ def pull(source_id: str) -> dict[str, int]:
 
 
 @task
+@discreet()
 def plan(source_id: str) -> list[str]:
     """Every landed record belongs to a batch; returns the ids of the open ones."""
     from dags.steps import ingest
@@ -70,6 +73,7 @@ def plan(source_id: str) -> list[str]:
 
 
 @task
+@discreet()
 def process(source_id: str, batch_id: str) -> dict[str, int]:
     """Every record of the batch is sealed or set aside."""
     from dags.steps import ingest
@@ -78,6 +82,7 @@ def process(source_id: str, batch_id: str) -> dict[str, int]:
 
 
 @task(trigger_rule="none_failed")
+@discreet()
 def reconcile(source_id: str, batch_ids: list[str]) -> dict[str, int]:
     """The counts agree and the cursor has moved, or the run stops here."""
     from dags.steps import ingest
@@ -86,13 +91,14 @@ def reconcile(source_id: str, batch_ids: list[str]) -> dict[str, int]:
 
 
 @task(trigger_rule="none_failed")
+@discreet()
 def submit(institution: str) -> dict[str, int]:
     """What was sealed is signed and offered to the consortium."""
     from dags.steps import publish
 
     counts = publish.submit(institution)
-    if not counts["entries"]:
-        raise AirflowSkipException("nothing new was sealed")
+    if not counts["open"]:
+        raise AirflowSkipException("nothing waits for a block")
     return counts
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from connectors import PullConnector, mode, open_connector
 from dags.steps.errors import Stop
 from dags.steps.site import Site, site
+from ledger.discretion import account
 from normalise.errors import SetAside
 from normalise.hl7v2 import MAPPING, convert
 from quality.gate import Gate
@@ -121,9 +120,11 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
         except SetAside as error:
             refusals[position] = error.refusal
             normalised.append(Normalised(()))
+        except (MemoryError, OSError):
+            raise  # this machine's trouble, not the message's: try again
         except Exception as error:  # noqa: BLE001 - one message that meets a fault of ours must not hold up the others
-            log.error("record %s meets a fault of ours: %s", record.id, _place(error))
-            refusals[position] = Refusal("internal", "", f"a fault of Xinglin itself ({_place(error)}); report it")
+            log.error("record %s meets a fault of ours: %s", record.id, account(error))
+            refusals[position] = Refusal("internal", "", f"a fault of Xinglin itself ({account(error)}); report it")
             normalised.append(Normalised(()))
     good = [position for position in range(len(records)) if position not in refusals]
     report = gate.check([normalised[position] for position in good])
@@ -139,12 +140,6 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
         )
         for position, record in enumerate(records)
     ]
-
-
-def _place(error: Exception) -> str:
-    """Return type and line of a fault; its text could hold what the message holds."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}, {Path(last.filename).name} line {last.lineno}"
 
 
 def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) -> dict[str, int]:

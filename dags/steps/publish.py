@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from dags.steps.site import Site, site
+from ledger.carrier import catch_up
 from ledger.fate import fate_of
 from ledger.leaves import leaves_of
 
@@ -18,7 +19,8 @@ def submit(institution: str, at: Site | None = None) -> dict[str, int]:
     is final, or has lapsed, is noted first; the entries of a lapsed batch are signed anew.
 
     Returns:
-        Counts: ``entries`` and ``batches`` offered now, ``final`` and ``lapsed`` noted.
+        Counts: ``entries`` and ``batches`` offered now, ``final`` and ``lapsed`` noted, and batches still ``open``,
+        by this call or one that was killed.
     """
     at = at or site()
     counts = {"entries": 0, "batches": 0, **settle(institution, at)}
@@ -29,9 +31,11 @@ def submit(institution: str, at: Site | None = None) -> dict[str, int]:
         locator = f"xinglin_{institution}/records"
         signed = node.submit(submission.entries, seq, locator)
         sent = outbox.sent(submission.id, signed.tx_id.hex(), seq, signed.tx)
-        at.exchange.post_submission(sent.tx, signed.leaves)
+        if sent.state == "sent":  # else another run offered it, and it is through already
+            at.exchange.post_submission(sent.tx, signed.leaves)
         counts["entries"] += len(submission.entries)
         counts["batches"] += 1
+    counts["open"] = len(outbox.outstanding())
     log.info("submit %s: %s", institution, counts)
     return counts
 
@@ -42,7 +46,7 @@ def settle(institution: str, at: Site) -> dict[str, int]:
     What is still open stands on the exchange again, should it have got lost there.
     """
     outbox, node = at.vault(institution).outbox, at.node(institution)
-    node.sync(at.exchange)
+    catch_up(node, at.exchange)
     counts = {"final": 0, "lapsed": 0}
     for sent in outbox.outstanding():
         fate, leaves = fate_of(node.replica, sent.tx), leaves_of(outbox.entries(sent.id)).encode()

@@ -51,6 +51,11 @@ class LedgerHook(BaseHook):
 
         return Carrier(open_node(self.home, institution, self.client), self.exchange)
 
+    def close(self) -> None:
+        """Let go of the database, where it was asked for."""
+        if "client" in self.__dict__:
+            self.client.close()
+
     def get_conn(self) -> MongoClient[dict[str, Any]]:
         """Return the database client."""
         return self.client

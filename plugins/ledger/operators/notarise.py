@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
+from ledger.discretion import discreet
 from ledger.hooks.ledger import LedgerHook
 from ledger.triggers.quorum import QuorumTrigger
 
 if TYPE_CHECKING:
     from ledger.carrier import Carrier
 
+#: What every producer tells of the round that stands, its turn or not: should the one whose turn it is not come.
+PLACE = "place"
+XCOM_RETURN_KEY = "return_value"
 
-def newest(context: Context, task_ids: Iterable[str]) -> tuple[int, int]:
-    """Return the highest height and round that one of these tasks worked on in this run."""
-    found = context["ti"].xcom_pull(task_ids=list(task_ids)) or []
-    return max((int(one["height"]), int(one["round"])) for one in found if one)
+
+def newest(context: Context, task_ids: Iterable[str], key: str = XCOM_RETURN_KEY) -> tuple[int, int] | None:
+    """Return the highest height and round that one of these tasks told in this run, or None where none told any."""
+    found = context["ti"].xcom_pull(task_ids=list(task_ids), key=key) or []
+    return max(((int(one["height"]), int(one["round"])) for one in found if one), default=None)
 
 
 class NodeOperator(BaseOperator):
@@ -36,6 +41,7 @@ class NodeOperator(BaseOperator):
         super().__init__(queue=f"node-{institution}", **settings)
         self.institution = institution
 
+    @discreet()
     def execute(self, context: Context) -> dict[str, int]:
         """Run the step; returns height, round and counts."""
         return self.step(LedgerHook().carrier(self.institution))
@@ -47,6 +53,14 @@ class NodeOperator(BaseOperator):
 
 class ProposeOperator(NodeOperator):
     """The scheduled producer's block stands in the exchange; every other producer's task is skipped."""
+
+    @discreet()
+    def execute(self, context: Context) -> dict[str, int]:
+        """Tell the round that stands, then propose."""
+        carrier = LedgerHook().carrier(self.institution)
+        height, round_ = carrier.place()
+        context["ti"].xcom_push(PLACE, {"height": height, "round": round_})
+        return self.step(carrier)
 
     def step(self, carrier: Carrier) -> dict[str, int]:
         """Propose, or skip where it is another's turn or nothing waits."""
@@ -75,6 +89,7 @@ class ConfirmOperator(NodeOperator):
 class ApplyOperator(NodeOperator):
     """The institution's replica holds the final block."""
 
+    @discreet()
     def execute(self, context: Context) -> dict[str, int]:
         """Verify the certificate, execute again, store; the goal is the height that ``commit`` saw."""
         goal = context["ti"].xcom_pull(task_ids="commit")["height"]
@@ -85,17 +100,20 @@ class TimeOutOperator(NodeOperator):
     """The institution gave the round up; the next producer may go on from the certificate of these votes.
 
     Args:
-        proposers: Task ids of the producers: what was proposed says which round failed.
+        proposers: Task ids of the producers: they say which round stood, also where the one whose turn it was failed.
     """
 
     def __init__(self, proposers: Sequence[str], **settings: Any) -> None:
         super().__init__(**settings)
         self.proposers = list(proposers)
 
+    @discreet()
     def execute(self, context: Context) -> dict[str, int]:
-        """Vote TIMEOUT of the round that this run proposed in."""
-        height, round_ = newest(context, self.proposers)
-        return LedgerHook().carrier(self.institution).time_out(height, round_)
+        """Vote TIMEOUT of the round that this run was to propose in."""
+        place = newest(context, self.proposers, PLACE)
+        if place is None:
+            raise AirflowSkipException("no producer's worker was there to say which round stands")
+        return LedgerHook().carrier(self.institution).time_out(*place)
 
 
 class AwaitQuorumOperator(BaseOperator):
@@ -116,7 +134,10 @@ class AwaitQuorumOperator(BaseOperator):
 
         Whether it is a valid one is for every node to judge; this task only waits.
         """
-        height, round_ = newest(context, self.upstream_task_ids)
+        place = newest(context, self.upstream_task_ids)
+        if place is None:
+            raise AirflowSkipException("no upstream task voted")
+        height, round_ = place
         self.defer(
             trigger=QuorumTrigger(self.step, height, round_, self.deadline),
             method_name="resume",

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from ledger.discretion import discreet
 from ledger.hooks.ledger import LedgerHook
 
 POLL_SECONDS = 0.25
@@ -41,11 +42,17 @@ class QuorumTrigger(BaseTrigger):
         from ledger.certificate import COMMIT, PREPARE
 
         step = {"prepare": PREPARE, "commit": COMMIT}[self.step]
-        exchange = await asyncio.to_thread(lambda: LedgerHook().exchange)
-        end = time.monotonic() + self.deadline
-        while time.monotonic() < end:
-            if await asyncio.to_thread(exchange.certificate, self.height, self.round_, step) is not None:
-                yield TriggerEvent({"height": self.height, "round": self.round_})
-                return
-            await asyncio.sleep(POLL_SECONDS)
-        yield TriggerEvent({"height": self.height, "round": self.round_, "late": True})
+        place = {"height": self.height, "round": self.round_}
+        hook, end = LedgerHook(), time.monotonic() + self.deadline
+        try:
+            with discreet():
+                exchange = await asyncio.to_thread(lambda: hook.exchange)
+                while time.monotonic() < end:
+                    if await asyncio.to_thread(exchange.certificate, self.height, self.round_, step) is not None:
+                        break
+                    await asyncio.sleep(POLL_SECONDS)
+                else:
+                    place["late"] = True
+        finally:
+            hook.close()  # the triggerer lives for months; a client for each quorum would stay with it
+        yield TriggerEvent(place)
