@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -89,18 +90,22 @@ class VoteStore:
 
     @classmethod
     def create(cls, path: Path, public_key: PublicKey) -> VoteStore:
-        """Make the empty record of a new key.
+        """Make the empty record of a new key; the file appears complete or not at all.
 
         Raises:
             Halted: There is one already.
         """
-        try:
-            path.touch(mode=0o600, exist_ok=False)
-        except FileExistsError:
-            raise Halted(f"{path.name}: vote state exists already; it must not begin anew") from None
-        with closing(_connect(path)) as connection:
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        draft.touch(mode=0o600, exist_ok=False)
+        with closing(_connect(draft)) as connection:
             connection.executescript(_SCHEMA)
             connection.execute("INSERT INTO owner VALUES (?)", (public_key.bytes,))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            raise Halted(f"{path.name}: vote state exists already; it must not begin anew") from None
+        finally:
+            draft.unlink()
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the file's name must survive a power cut as well
