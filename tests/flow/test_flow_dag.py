@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_flow_rounds import offer
 
 from console.region.airflow import Airflow
 from dags.steps.site import Site
+from ledger.carrier import Carrier, carry_block
 from schemas.home import Home
 from simulators.lis import Laboratory
 
@@ -21,20 +23,22 @@ import runpy, sys
 found = runpy.run_path(sys.argv[1])
 run = found[sys.argv[2]].test()
 print("state", run.state)
+for task in run.get_task_instances():
+    print("task", task.task_id, task.state)
 """
 
 pytestmark = pytest.mark.airflow
 
 
-def dag_test(airflow: Airflow, file: str, dag: str) -> str:
-    """Return what `dag.test()` printed; it must have succeeded."""
+def dag_test(airflow: Airflow, file: str, dag: str, state: str = "success") -> str:
+    """Return what `dag.test()` printed; the run must have ended in this state."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(ROOT / "dags" / file), dag],
         env=airflow.environment(), capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-3000:]
-    assert "state success" in output, output[-3000:]
+    assert f"state {state}" in output, output[-3000:]
     return output
 
 
@@ -53,3 +57,21 @@ def test_ingest_and_notarise_run_whole_in_one_process(home: Home, at: Site) -> N
     names = [path.name for path in folder.iterdir() if not path.name.startswith("LIS")]
     assert names
     assert not any(name.split("_")[0] in output for name in names), "a patient's name is in the tasks' output"
+
+
+def test_a_producer_that_fails_costs_one_run_and_the_next_producer_goes_on(home: Home, at: Site) -> None:
+    """Its key cannot be opened, so nobody proposes: the others say which round stood, and give it up."""
+    offer(at, "hospital-west")
+    producer = at.node("hospital-west").producer()
+    password = home.keys(producer) / "password"
+    kept = password.read_bytes()
+    password.write_bytes(b"wrong")
+    airflow = Airflow(home, 1)
+    airflow.prepare()
+    output = dag_test(airflow, "notarise.py", "notarise", "failed")
+    assert f"task propose_{producer} failed" in output
+    voters = {one.id for one in at.region.voters}
+    assert all(f"task time_out_{one} success" in output for one in voters - {producer})
+    password.write_bytes(kept)
+    assert Carrier(at.node("hospital-west"), at.exchange).place() == (1, 1)
+    assert carry_block([Carrier(at.node(one.id), at.exchange) for one in at.region.institutions]) == 1

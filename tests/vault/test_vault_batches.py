@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import tracemalloc
 from typing import Any
@@ -39,7 +40,8 @@ def test_records_go_into_batches_in_order_of_arrival(vault: Vault) -> None:
 
 def test_large_records_are_held_a_few_at_a_time(vault: Vault) -> None:
     size = 1024 * 1024
-    vault.landing.put_many([raw(number, text=random.Random(number).randbytes(size // 2).hex()) for number in range(64)])
+    noise = (base64.b85encode(random.Random(number).randbytes(size)).decode() for number in range(64))
+    vault.landing.put_many([raw(number, text=text) for number, text in enumerate(noise)])
     (batch,) = vault.batches.plan("east-his", 100, "run")
     tracemalloc.start()
     try:
