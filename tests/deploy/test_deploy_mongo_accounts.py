@@ -134,7 +134,7 @@ def test_all_institutions_use_the_exchange_and_none_empties_it(members: Members)
 def test_the_observer_reads_the_exchange_alone(members: Members) -> None:
     with members.login("hospital-east") as east, members.login("observer") as observer:
         MongoExchange(east["xinglin_exchange"]).post_certificate(2, 0, COMMIT, b"certificate")
-        assert MongoExchange(observer["xinglin_exchange"]).read("COMMIT-certificate/2/0") == [b"certificate"]
+        assert list(MongoExchange(observer["xinglin_exchange"]).read("COMMIT-certificate/2/0")) == [b"certificate"]
         with refused():
             observer["xinglin_exchange"]["topics"].insert_one({})
         with refused():
