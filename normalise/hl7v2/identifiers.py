@@ -5,6 +5,8 @@ Sources: HL7 v2.8.2 chapter 2A; HL7 v2-to-FHIR, CX[Identifier] and EI[Identifier
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import coding_of
 from normalise.hl7v2.escapes import components, text
@@ -43,14 +45,15 @@ def entity(raw: str, building: Building, default_type: str = "") -> Body | None:
 
 def put_type(body: Body, type_: str, building: Building) -> None:
     """The identifier says what it is: a code of HL7 table 0203, or the institution's own."""
-    if not type_:
-        return
-    type_ = " ".join(type_.split())
-    term = VOCABULARIES["IdentifierType"].find(type_)
-    if term is None:
-        body["type"] = {"coding": [{"code": type_, "system": code_system("identifier type", building.institution)}]}
-    else:
-        body["type"] = {"coding": [coding_of(term)]}
+    if type_:
+        body["type"] = {"coding": [_type(type_, building.institution).copy()]}
+
+
+@lru_cache(maxsize=1024)
+def _type(sent: str, institution: str) -> Body:
+    code = " ".join(sent.split())
+    term = VOCABULARIES["IdentifierType"].find(code)
+    return coding_of(term) if term else {"code": code, "system": code_system("identifier type", institution)}
 
 
 def put_assigner(body: Body, hd: str, building: Building) -> None:

@@ -134,7 +134,7 @@ def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...
     notes: tuple[Refusal, ...] = ()
     for line in lines:
         id_ = line[:3]
-        if line[3:4] != "|" or not _is_id(id_):
+        if line[3:4] != "|" or (id_ not in seen and not _ID.fullmatch(id_)):
             line = line.lstrip()
             id_ = line[:3]
             if not line:
@@ -143,8 +143,7 @@ def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...
                 notes = notes or (_continue(found, lines, line),)
                 continue
         count = seen[id_] = seen.get(id_, 0) + 1
-        label = id_ if count == 1 and id_ in SINGLE else _label(id_, count)
-        found.append(Segment(id_, line.split("|"), label))
+        found.append(Segment(id_, line.split("|"), _label(id_, count)))
     if seen.get("MSH", 0) > 1:
         raise set_aside("structure", "MSH[2]", "Expected one message, found a second MSH. Split the file.")
     if found:
@@ -153,13 +152,8 @@ def _segments(lines: list[str]) -> tuple[tuple[Segment, ...], tuple[Refusal, ...
 
 
 @lru_cache(maxsize=1024)
-def _is_id(id_: str) -> bool:
-    return _ID.fullmatch(id_) is not None
-
-
-@lru_cache(maxsize=1024)
 def _label(id_: str, count: int) -> str:
-    return f"{id_}[{count}]"
+    return id_ if count == 1 and id_ in SINGLE else f"{id_}[{count}]"
 
 
 def _continue(found: list[Segment], lines: list[str], line: str) -> Refusal:

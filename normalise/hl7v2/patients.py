@@ -66,7 +66,8 @@ def start_patient(pid: Segment, building: Building, mode: Mode) -> Body:
 
 def _start_account(pid: Segment, building: Building, mode: Mode) -> None:
     building.account = None
-    number = identifier(pid.first_whole(18), building)
+    raw = pid.first_whole(18)
+    number = identifier(raw, building) if raw else None
     if number:
         body: Body = {"resourceType": "Account", "status": "active"}
         body["id"] = building.id_of("Account", number.get("system", ""), number["value"])

@@ -30,7 +30,7 @@ def quantity(sent: str, unit: Body, comparator: str = "") -> Body | None:
         return None
     whole, point, places = sent.partition(".")
     found: Body = {"value": float(sent) if point else int(whole)}
-    if places[1:] and places[-1] == "0":
+    if places[-1:] == "0" and len(places) > 1:
         found["_value"] = {"extension": [{"url": _PRECISION, "valueInteger": len(places)}]}
     if comparator and (comparator := _COMPARATORS.get(comparator, comparator)) in ("<", "<=", ">=", ">"):
         found["comparator"] = comparator

@@ -6,6 +6,7 @@ OBX[Observation], SPM[Specimen], NTE[Observation], TQ1[ServiceRequest]; HL7 v2.8
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building, add_to
@@ -198,8 +199,13 @@ def _observation(
 
 def _what(fields: list[str]) -> tuple[str, str, str, str]:
     """Code (or wording) and system of OBX-3, OBX-4 and OBX-1: what tells the results of one order apart."""
-    parts = [*fields[3].split("^", 3), "", ""]
-    return parts[0].strip() or parts[1].strip(), parts[2].strip(), fields[4] if len(fields) > 4 else "", fields[1]
+    return *_named(fields[3]), fields[4] if len(fields) > 4 else "", fields[1]
+
+
+@lru_cache(maxsize=4096)
+def _named(code: str) -> tuple[str, str]:
+    parts = [*code.split("^", 3), "", ""]
+    return parts[0].strip() or parts[1].strip(), parts[2].strip()
 
 
 def _says_something(body: Body) -> bool:
