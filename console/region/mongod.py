@@ -76,7 +76,7 @@ class Mongod:
         self.process.stop(kill=kill)
 
 
-def start_mongod(folder: Path, port: int, *, cache_gb: float = 0.5) -> Mongod:
+def start_mongod(folder: Path, port: int, *, cache_gb: float = 1.0) -> Mongod:
     """Start a mongod with its data in ``folder`` and wait until it is the primary of its replica set.
 
     Args:

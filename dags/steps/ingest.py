@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from connectors import PullConnector, mode, open_connector
@@ -77,7 +79,8 @@ def process(source_id: str, batch_id: str, at: Site | None = None) -> dict[str, 
     log.info("process %s: %d records", batch_id, total)
     gate, started = Gate(source.suite), time.monotonic()
     for records in slices(batches.records(batch_id)):
-        results = normalise_and_check(records, source, gate)
+        with uncollected():
+            results = normalise_and_check(records, source, gate)
         failed.update(result.refusal.code for result in results if result.refusal)
         if _too_many(failed.total(), total, source):
             reason = f"{failed.total()} of {total} records set aside: {_most(failed)}"
@@ -87,6 +90,16 @@ def process(source_id: str, batch_id: str, at: Site | None = None) -> dict[str, 
     counts = batches.get(batch_id).counts.as_dict()
     log.info("process %s: %s", batch_id, counts)
     return counts
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """The cycle collector rests: resources are trees, and walking all of a slice again and again halves the speed."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def slices(records: Iterable[LandedRecord]) -> Iterator[list[LandedRecord]]:

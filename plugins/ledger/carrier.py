@@ -15,6 +15,7 @@ from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
 from ledger.errors import Behind, Refused
 from ledger.exchange import Exchange
+from ledger.fate import fate_of
 from ledger.node import Node
 from ledger.proposal import Proposal
 from ledger.replica import FinalBlock
@@ -49,7 +50,7 @@ class Carrier:
         if not self.node.is_producer(height, round_):
             return None
         proposal = self.node.propose(
-            self.exchange.submissions(),
+            self._waiting(),
             round_,
             self._certificate(height, round_ - 1, TIMEOUT) if round_ else None,
             carried=_Proposals(self.exchange, height, range(round_)),
@@ -59,6 +60,16 @@ class Carrier:
             return None
         self.exchange.post_proposal(height, round_, proposal)
         return {"height": height, "round": round_}
+
+    def _waiting(self) -> list[tuple[bytes, bytes]]:
+        """Return the batches offered that are not final yet; those that are need no longer be offered."""
+        waiting = []
+        for tx, leaves in self.exchange.submissions():
+            if _is_final(self.node, tx):
+                self.exchange.retire_submission(tx, leaves)
+            else:
+                waiting.append((tx, leaves))
+        return waiting
 
     def prepare(self) -> dict[str, int]:
         """The node's PREPARE stands in the exchange, and the PrepareQC where this vote completed it.
@@ -167,6 +178,13 @@ class _Proposals:
     def __iter__(self) -> Iterator[bytes]:
         for round_ in self.rounds:
             yield from self.exchange.proposals(self.height, round_)
+
+
+def _is_final(node: Node, tx: bytes) -> bool:
+    try:
+        return fate_of(node.replica, tx).height is not None
+    except Refused:
+        return False  # no transaction at all: the node says so when it is asked to propose it
 
 
 def _block_id(proposal: bytes) -> bytes | None:
