@@ -84,6 +84,8 @@ class Gate:
         refusals: list[list[Refusal]] = [[] for _ in batch]
         warnings: list[list[Refusal]] = [[] for _ in batch]
         sound, structure = _sound(batch, refusals)
+        for content, found in zip(batch, refusals, strict=True):
+            found += [note for note in content.notes if self._unread(note)]
         tables = self._builder.build(batch, sound)
         failing = self._expectations.run(tables)
         results = [structure]
@@ -95,6 +97,9 @@ class Gate:
             records = len({table.records[row] for row in rows})
             results.append(RuleResult(rule.id, rule.severity, len(table.records), len(rows), records))
         return GateReport(tuple(map(tuple, refusals)), tuple(map(tuple, warnings)), tuple(results))
+
+    def _unread(self, note: Refusal) -> bool:
+        return note.code == "bad_value" and note.where in self._suite.unread
 
 
 def _sound(batch: Sequence[Normalised], refusals: list[list[Refusal]]) -> tuple[list[list[Resource]], RuleResult]:

@@ -77,13 +77,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A checked suite: columns by table, lookups, and rules in the file's order."""
+    """A checked suite: columns by table, lookups, rules in the file's order, and fields that must be readable."""
 
     name: str
     title: str
     tables: Mapping[str, tuple[Column, ...]]
     lookups: Mapping[str, Mapping[str, tuple[float, ...]]]
     rules: tuple[Rule, ...]
+    unread: frozenset[str] = frozenset()
 
 
 def load_suite(name: str, folder: Path = SUITES) -> Suite:
@@ -120,7 +121,7 @@ def _suite(name: str, document: Mapping[str, Any]) -> Suite:
         for lookup, rows in document["lookups"].items()
     }
     rules = tuple(_rule(rule) for rule in document["rules"])
-    return Suite(name, document["title"], tables, lookups, rules)
+    return Suite(name, document["title"], tables, lookups, rules, frozenset(document["unread"]))
 
 
 def _column(name: str, spec: Mapping[str, Any]) -> Column:

@@ -16,6 +16,7 @@ REASONS: Final = MappingProxyType(
         "unknown_event": "The message type or event in MSH-9 is not one that is mapped.",
         "required": "An element that the standard or the mapping requires is missing.",
         "bad_value": "An element holds a value that its data type does not allow.",
+        "imprecise": "A value was less exact than FHIR requires and was completed; what was added is said.",
         "structure": "Segments stand where the message structure does not allow them.",
         "fhir_structure": "The resulting resource is not valid FHIR R4.",
         "quality": "A quality rule of the source's suite failed.",

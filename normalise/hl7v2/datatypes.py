@@ -86,7 +86,7 @@ def _moment(raw: str, building: Building, field: int) -> Moment | None:
     if found is None and sent:
         building.note("bad_value", field, "Expected a date or time YYYYMMDD[HHMM[SS]][+ZZZZ]; left out.")
     elif found is not None and found.note:
-        building.note("bad_value", field, f"A time is not exact: {found.note}")
+        building.note("imprecise", field, f"A time is not exact: {found.note}")
     return found
 
 
