@@ -5,6 +5,7 @@ Each runs on the queue of its institution, where its key is. What they return ar
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,26 +45,20 @@ class NodeOperator(BaseOperator):
     @discreet()
     def execute(self, context: Context) -> dict[str, int]:
         """Run the step; returns height, round and counts."""
-        return self.step(LedgerHook().carrier(self.institution))
+        return self.carry(LedgerHook().carrier(self.institution), context)
 
-    def step(self, carrier: Carrier) -> dict[str, int]:
+    @abstractmethod
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Return what the node did; each operator has its own."""
-        raise NotImplementedError
 
 
 class ProposeOperator(NodeOperator):
     """The scheduled producer's block stands in the exchange; every other producer's task is skipped."""
 
-    @discreet()
-    def execute(self, context: Context) -> dict[str, int]:
-        """Tell the round that stands, then propose."""
-        carrier = LedgerHook().carrier(self.institution)
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
+        """Tell the round that stands; propose, or skip where it is another's turn or nothing waits."""
         height, round_ = carrier.place()
         context["ti"].xcom_push(PLACE, {"height": height, "round": round_})
-        return self.step(carrier)
-
-    def step(self, carrier: Carrier) -> dict[str, int]:
-        """Propose, or skip where it is another's turn or nothing waits."""
         proposed = carrier.propose()
         if proposed is None:
             raise AirflowSkipException("another producer's turn, or nothing waits")
@@ -73,7 +68,7 @@ class ProposeOperator(NodeOperator):
 class ValidateOperator(NodeOperator):
     """The institution verified the proposal itself, and its PREPARE stands in the exchange."""
 
-    def step(self, carrier: Carrier) -> dict[str, int]:
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Verify everything and vote."""
         return carrier.prepare()
 
@@ -81,7 +76,7 @@ class ValidateOperator(NodeOperator):
 class ConfirmOperator(NodeOperator):
     """The institution saw more than two thirds of the votes, and its COMMIT stands in the exchange."""
 
-    def step(self, carrier: Carrier) -> dict[str, int]:
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Lock on the certificate and vote."""
         return carrier.confirm()
 
@@ -89,11 +84,9 @@ class ConfirmOperator(NodeOperator):
 class ApplyOperator(NodeOperator):
     """The institution's replica holds the final block."""
 
-    @discreet()
-    def execute(self, context: Context) -> dict[str, int]:
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Verify the certificate, execute again, store; the goal is the height that ``commit`` saw."""
-        goal = context["ti"].xcom_pull(task_ids="commit")["height"]
-        return LedgerHook().carrier(self.institution).apply(int(goal))
+        return carrier.apply(int(context["ti"].xcom_pull(task_ids="commit")["height"]))
 
 
 class TimeOutOperator(NodeOperator):
@@ -107,13 +100,12 @@ class TimeOutOperator(NodeOperator):
         super().__init__(**settings)
         self.proposers = list(proposers)
 
-    @discreet()
-    def execute(self, context: Context) -> dict[str, int]:
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Vote TIMEOUT of the round that this run was to propose in."""
         place = newest(context, self.proposers, PLACE)
         if place is None:
             raise AirflowSkipException("no producer's worker was there to say which round stands")
-        return LedgerHook().carrier(self.institution).time_out(*place)
+        return carrier.time_out(*place)
 
 
 class AwaitQuorumOperator(BaseOperator):
