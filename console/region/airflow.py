@@ -30,6 +30,23 @@ USER = "admin"
 START_SECONDS = 120.0
 
 
+class PatientTransport(httpx.HTTPTransport):
+    """Asks again on 5xx: Airflow's SQLite answers so while it is locked by a start's many writers."""
+
+    tries = 20
+    pause_seconds = 0.5
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the first answer below 500, or the last one."""
+        for _ in range(self.tries):
+            answer = super().handle_request(request)
+            if answer.status_code < 500:
+                return answer
+            answer.close()
+            time.sleep(self.pause_seconds)
+        return super().handle_request(request)
+
+
 @dataclass(frozen=True, slots=True)
 class Airflow:
     """Airflow under ``home/airflow``, its interface on one loopback port."""
@@ -134,7 +151,8 @@ class Airflow:
         )
         answer.raise_for_status()
         token = answer.json()["access_token"]
-        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.address, headers=headers, timeout=30, transport=PatientTransport())
 
     def _secret(self, name: str) -> str:
         path = self.folder / f"{name}.secret"
