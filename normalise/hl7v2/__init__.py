@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from normalise.errors import SetAside
-from normalise.hl7v2.assembly import Assembly
+from normalise.hl7v2.assembly import assemble
 from normalise.hl7v2.building import Building
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.header import Reading, read
@@ -32,7 +32,7 @@ def convert(content: bytes, context: SourceContext) -> Normalised:
     building = Building(context, reading.message.segments[0], reading.control_id)
     building.notes.extend(reading.notes)
     learn_assigners(reading.message.segments, building)
-    Assembly(reading, building).run()
+    assemble(reading, building)
     add_provenance(reading, building)
     return Normalised(building.resources, tuple(building.notes), MAPPING, _facts(reading))
 

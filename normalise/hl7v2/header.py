@@ -14,21 +14,16 @@ from typing import Final
 
 from normalise.errors import set_aside
 from normalise.hl7v2.charsets import decode
-from normalise.hl7v2.concepts import names_something
+from normalise.hl7v2.checks import check_segments
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Message, Segment, parse
-from normalise.hl7v2.tables import EVENTS, PATIENT_NUMBERS, Event
+from normalise.hl7v2.tables import EVENTS, Event
 from normalise.hl7v2.times import moment
 from schemas.records import Refusal, SourceContext
 
 _VERSION: Final = re.compile(r"2\.[1-9](?:\.\d)?", re.ASCII)
 #: A version of a sender's own, 2.3.z: its messages are read as those of any other 2.x.
 _OWN_VERSION: Final = re.compile(r"2\.[1-9]\.[A-Za-z0-9]{1,4}", re.ASCII)
-#: The field without which a segment of a result says nothing.
-_NEEDED: Final = {"OBR": 4, "OBX": 3, "SPM": 0}
-#: Types of OBX-2 that are words or a document: their order says what they are about. A number without a name is none.
-_NARRATIVE: Final = frozenset({"TX", "FT", "ST", "ED", "RP", ""})
-_RANKS: Final = {type_: rank for rank, type_ in enumerate(PATIENT_NUMBERS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +72,8 @@ def read(content: bytes, context: SourceContext, *, answered: bool = False) -> R
         control_id = f"sha256-{hashlib.sha256(decoded.encode()).hexdigest()[:32]}"
         notes.append(Refusal("control_id", "MSH-10", "No message control id; the message is known by its bytes."))
     recorded = _recorded(msh, message, context.time_zone, notes)
-    _check_segments(message, event)
+    check_segments(message, event)
     return Reading(message, event, control_id, recorded, tuple(notes))
-
-
-def patient_number(segment: Segment) -> str:
-    """Return the identifier by which a PID or MRG names its patient, a CX as it came; ``""`` when it names none.
-
-    The record number before all others, then as ``patient_numbers.csv`` orders the types; PID-3 before PID-2 and
-    PID-4 (MRG-1 before MRG-4 and MRG-2), where senders put it until 2.2.
-    """
-    for field in (3, 2, 4) if segment.id == "PID" else (1, 4, 2):
-        raw = segment.get(field)
-        valued = [one for one in raw.split("~") if text(one.partition("^")[0])] if raw else []
-        if valued:
-            return min(valued, key=_rank) if len(valued) > 1 else valued[0]
-    return ""
-
-
-def _rank(cx: str) -> int:
-    parts = cx.split("^", 5)
-    return _RANKS.get(text(parts[4]) if len(parts) > 4 else "", len(_RANKS))
 
 
 def _check_version(msh: Segment, notes: list[Refusal]) -> None:
@@ -140,58 +116,3 @@ def _recorded(msh: Segment, message: Message, zone: str, notes: list[Refusal]) -
         )
     )
     return ""
-
-
-def _check_segments(message: Message, event: Event) -> None:
-    pids = message.all("PID")
-    if not pids:
-        raise _missing("PID")
-    for pid in pids:
-        if not patient_number(pid):
-            raise _missing(f"{pid.label}-3")
-    if event.kind == "merge":
-        _check_merge(message)
-    elif event.kind == "result":
-        _check_results(message)
-    elif len(pids) > 1:
-        raise set_aside("structure", pids[1].label, "Expected one PID in this event, more came.")
-    elif event.visit == "required" and message.one("PV1") is None:
-        raise _missing("PV1")
-
-
-def _check_merge(message: Message) -> None:
-    """Each PID is followed by the MRG of the patient that it replaces (HL7 v2.8.2 chapter 3, ADT_A39)."""
-    waiting: Segment | None = None
-    for segment in message.segments:
-        if segment.id == "PID":
-            if waiting is not None:
-                raise set_aside("required", "MRG", f"Expected MRG after {waiting.label}, another PID came.")
-            waiting = segment
-        elif segment.id == "MRG":
-            if waiting is None:
-                raise set_aside("structure", segment.label, "Expected a PID before each MRG.")
-            if not patient_number(segment):
-                raise _missing(f"{segment.label}-1")
-            waiting = None
-    if waiting is not None:
-        raise _missing("MRG")
-
-
-def _check_results(message: Message) -> None:
-    if message.one("OBR") is None:
-        raise _missing("OBR")
-    known = False
-    for segment in message.segments:
-        needed = _NEEDED.get(segment.id)
-        if needed is None:
-            known = known or segment.id == "PID"
-        elif not known:
-            raise set_aside("structure", segment.label, "Expected PID before the results, they came first.")
-        elif needed and not ((raw := segment.get(needed)) and (raw[0].isalnum() or names_something(raw))):
-            if segment.id == "OBX" and text(segment.first(2)).upper() in _NARRATIVE:
-                continue
-            raise _missing(f"{segment.label}-{needed}")
-
-
-def _missing(where: str) -> Exception:
-    return set_aside("required", where, f"Expected {where} to be there and valued, it is not. Send it.")

@@ -6,17 +6,16 @@ HL7 v2.8.2 chapters 3.6 (merge) and 6.5.5 (GT1, which HL7 v2-to-FHIR leaves open
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
-from normalise.hl7v2.header import patient_number
 from normalise.hl7v2.identifiers import identifier
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.numbers import patient_number
 from normalise.hl7v2.people import name_text
-
-Mode = Literal["update", "ensure"]
+from normalise.hl7v2.tables import Mode
 
 _PID: Final = mapper("PID-Patient")
 _PD1: Final = mapper("PD1-Patient")

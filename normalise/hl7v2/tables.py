@@ -15,7 +15,27 @@ import schemas
 
 FOLDER: Final = Path(schemas.__file__).parent / "hl7v2"
 
-Kind = Literal["visit", "person", "merge", "result"]
+#: ``update`` for news, ``ensure`` for what is only mentioned.
+Mode = Literal["update", "ensure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of ``kinds.csv``: how messages of one kind are checked and read.
+
+    Attributes:
+        mode: What they say of patients and visits themselves.
+        patients: Whether they may be about ``one`` or ``many``.
+        needs: Segments of which at least one must be there; empty for none.
+        check: Name of the check of ``checks.py`` that they must pass, or ``""``.
+        groups: Names of the groups of ``grammar.py`` that read their segments.
+    """
+
+    mode: Mode
+    patients: str
+    needs: frozenset[str]
+    check: str
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +45,14 @@ class Event:
     Attributes:
         message: MSH-9.1.
         code: MSH-9.2.
-        kind: Which assembly reads it.
+        kind: A row of ``kinds.csv``.
         status: Encounter.status that the event itself says, or ``""``.
         visit: Whether PV1 is ``required``, ``optional`` or ``ignored``.
     """
 
     message: str
     code: str
-    kind: Kind
+    kind: str
     status: str
     visit: str
 
@@ -110,17 +130,29 @@ def _vocabularies() -> dict[str, Vocabulary]:
     return found
 
 
+def _kinds() -> dict[str, Kind]:
+    return {
+        row["kind"]: Kind(
+            cast(Mode, row["mode"]),
+            row["patients"],
+            frozenset(row["needs"].split()),
+            row["check"],
+            tuple(row["groups"].split()),
+        )
+        for row in rows("kinds.csv")
+    }
+
+
 def _events() -> dict[tuple[str, str], Event]:
     return {
-        (row["message"], row["event"]): Event(
-            row["message"], row["event"], cast(Kind, row["kind"]), row["status"], row["visit"]
-        )
+        (row["message"], row["event"]): Event(row["message"], row["event"], row["kind"], row["status"], row["visit"])
         for row in rows("events.csv")
     }
 
 
 MAPPING: Final = _digest()
 VOCABULARIES: Final = MappingProxyType(_vocabularies())
+KINDS: Final = MappingProxyType(_kinds())
 EVENTS: Final = MappingProxyType(_events())
 CODE_SYSTEMS: Final = MappingProxyType({table_key(row["name"]): row["uri"] for row in rows("code_systems.csv")})
 ASSIGNERS: Final = MappingProxyType({row["name"]: (row["uri"], row["display"]) for row in rows("assigners.csv")})

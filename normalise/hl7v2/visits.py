@@ -14,10 +14,9 @@ from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import entity, identifier
 from normalise.hl7v2.message import Segment
-from normalise.hl7v2.patients import Mode
 from normalise.hl7v2.people import name_text
 from normalise.hl7v2.references import refer
-from normalise.hl7v2.tables import VOCABULARIES
+from normalise.hl7v2.tables import VOCABULARIES, Mode
 
 _PV1: Final = mapper("PV1-Encounter")
 _PV2: Final = mapper("PV2-Encounter")

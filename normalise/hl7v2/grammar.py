@@ -1,0 +1,49 @@
+"""Which groups of segments read a message: ``kinds.csv`` names them for each kind of ``events.csv``.
+
+A new kind of message is a row there, and a group of segments that no other kind has is a module with a subclass of
+``Group`` and a line in ``GROUPS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from normalise.hl7v2.chart import Chart
+from normalise.hl7v2.orders import Orders
+from normalise.hl7v2.scene import Group, Read
+from normalise.hl7v2.tables import KINDS
+
+GROUPS: Final[Mapping[str, type[Group]]] = {
+    "chart": Chart,
+    "orders": Orders,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What reads the segments of one kind of message.
+
+    Attributes:
+        groups: In order.
+        reads: By segment id: the place of the group in ``groups``, and its method.
+    """
+
+    groups: tuple[type[Group], ...]
+    reads: Mapping[str, tuple[int, Read]]
+
+
+@cache
+def grammar(kind: str) -> Grammar:
+    """Return the grammar of a kind of ``kinds.csv``; where two groups read a segment, the later does.
+
+    Raises:
+        ValueError: The table names a group that does not exist.
+    """
+    names = KINDS[kind].groups
+    if unknown := set(names) - GROUPS.keys():
+        raise ValueError(f"schemas/hl7v2/kinds.csv: {kind}: no group {sorted(unknown)}; grammar.py lists them")
+    groups = tuple(GROUPS[name] for name in names)
+    return Grammar(groups, {id_: (at, read) for at, group in enumerate(groups) for id_, read in group.READS.items()})
