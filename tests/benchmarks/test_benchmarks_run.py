@@ -71,14 +71,14 @@ def test_the_corpora_are_converted_and_compared(tmp_path: Path) -> None:
     assert (report["tracebacks"], report["files_without_an_answer"]) == (0, 0)
     assert sum(one["file"] for one in report["strata"].values()) == report["files"] > 0
     assert "by code" in printed
-    agreement, printed = figures(tmp_path, "hl7v2_agreement")
-    assert agreement["rows"]
+    facts, printed = figures(tmp_path, "hl7v2_facts")
+    assert facts["all"]["both"] > 0
     assert "recall" in printed
 
 
 def test_missing_corpora_are_a_skip_that_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XINGLIN_CORPORA", str(tmp_path / "nowhere"))
-    done = run(tmp_path / "results", "-m", "benchmarks", "convert_corpora", "hl7v2_agreement")
+    done = run(tmp_path / "results", "-m", "benchmarks", "convert_corpora", "hl7v2_facts")
     assert done.returncode == 0
     assert done.stderr.count("set XINGLIN_CORPORA") == 2
     assert not (tmp_path / "results").exists()
