@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from connectors.errors import Retry
 from schemas.records import RawRecord, Refusal, Unreadable
@@ -54,6 +54,7 @@ class Found:
         refusal: Why it cannot become a record, or None.
         size: Bytes of something refused; None for ``len(content)``.
         digest: Digest in hex of all the bytes of something refused, ``""`` for that of ``content``.
+        media: What the bytes are, where a source holds several kinds; ``""`` for the connector's own.
     """
 
     content: bytes
@@ -62,6 +63,7 @@ class Found:
     refusal: Refusal | None = None
     size: int | None = None
     digest: str = ""
+    media: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,13 @@ class Mark:
     Attributes:
         cursor: JSON values only, bounded in size however much the source holds.
         waiting: Things at the source that could not be taken yet and will be tried again.
+        expected: Records that the source itself counts from where this reading began up to here, or None where
+            it cannot count.
     """
 
     cursor: Mapping[str, Any]
     waiting: int = 0
+    expected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,36 @@ class Page:
         cursor: Where reading may begin after this page; never beyond a record that a later page holds.
         waiting: Things at the source that could not be taken yet (a file still being written, one without the
             right to read it) and will be tried again; known on the last page.
+        expected: Records that the source itself counts from where this reading began, or None where it cannot;
+            final on the last page.
     """
 
     records: tuple[RawRecord | Unreadable, ...]
     cursor: dict[str, Any]
     waiting: int = 0
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What looking at a source told about it.
+
+    Attributes:
+        aspect: What was looked at.
+        ok: Whether it is as it must be.
+        message: What was found and, where it is not well, what to do. No patient data, no secret.
+    """
+
+    aspect: Literal["connection", "rights", "clock", "charset", "content"]
+    ok: bool
+    message: str
+
+
+class BulkStore(Protocol):
+    """Takes what is too large to stand in memory (pixel data), encrypted, under a name."""
+
+    def put(self, name: str, chunks: Iterable[bytes], /) -> None:
+        """Return once it is durable; the same name and content again change nothing."""
 
 
 def utc_now() -> datetime:
@@ -106,9 +136,10 @@ class PullConnector(ABC):
         home: Folder that relative paths in its settings start from.
         digest: Starts the digest of what is unreadable.
         now: The clock.
+        bulk: Where large parts of records go; None where the kind has none.
     """
 
-    #: What the records are.
+    #: What the records are, where ``Found.media`` does not say.
     media: ClassVar[str]
     #: Limits of a page.
     page_records: ClassVar[int] = 1_000
@@ -120,11 +151,17 @@ class PullConnector(ABC):
         home: Path,
         digest: DigestFactory = hashlib.sha256,
         now: Callable[[], datetime] = utc_now,
+        bulk: BulkStore | None = None,
     ) -> None:
         self.source = source
         self.home = home
         self.digest = digest
         self.now = now
+        self.bulk = bulk
+
+    def check(self) -> tuple[Finding, ...]:
+        """Return what can be told of the source without taking anything from it; nothing is raised for its faults."""
+        return (Finding("connection", True, f"{self.source.kind} cannot look without reading; try a preview"),)
 
     @abstractmethod
     def read(self, cursor: Mapping[str, Any]) -> Iterator[Found | Mark]:
@@ -156,9 +193,10 @@ class PullConnector(ABC):
     def _pages(self, cursor: dict[str, Any]) -> Generator[Page, None, None]:
         records: list[RawRecord | Unreadable] = []
         held = waiting = 0
+        expected: int | None = None
         for item in self.read(cursor):
             if isinstance(item, Mark):
-                cursor, waiting = dict(item.cursor), item.waiting
+                cursor, waiting, expected = dict(item.cursor), item.waiting, item.expected
                 continue
             record = self._record(item)
             held += len(record.head if isinstance(record, Unreadable) else record.content)
@@ -166,14 +204,15 @@ class PullConnector(ABC):
             if len(records) >= self.page_records or held >= self.page_bytes:
                 yield Page(tuple(records), cursor)
                 records, held = [], 0
-        yield Page(tuple(records), cursor, waiting)
+        yield Page(tuple(records), cursor, waiting, expected)
 
     def _record(self, found: Found) -> RawRecord | Unreadable:
         refusal = found.refusal
         if refusal is None and len(found.content) > self.source.record_bytes:
             refusal = oversize(self.source.record_bytes, found.position)
         if refusal is None:
-            return RawRecord(self.source.id, found.native_id, found.content, self.media, self.now(), found.position)
+            media = found.media or self.media
+            return RawRecord(self.source.id, found.native_id, found.content, media, self.now(), found.position)
         digest = found.digest or self._digest_of(found.content)
         size = len(found.content) if found.size is None else found.size
         head = found.content[:HEAD_BYTES]

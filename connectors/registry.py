@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from connectors.contract import DigestFactory, PullConnector
+from connectors.contract import BulkStore, DigestFactory, PullConnector
 from schemas.errors import ConfigurationError
 from schemas.source import Source
 
@@ -64,8 +64,16 @@ def _load(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def open_connector(source: Source, home: Path, digest: DigestFactory = hashlib.sha256) -> PullConnector:
+def open_connector(
+    source: Source, home: Path, digest: DigestFactory = hashlib.sha256, bulk: BulkStore | None = None
+) -> PullConnector:
     """Return the connector that pulls ``source``; nothing is opened before its first page is asked for.
+
+    Args:
+        source: The source's checked file.
+        home: Folder that relative paths in its settings start from.
+        digest: Starts the digest of what is unreadable.
+        bulk: Where large parts of records go.
 
     Raises:
         ConfigurationError: No connector pulls its kind, or its settings cannot be used.
@@ -75,4 +83,4 @@ def open_connector(source: Source, home: Path, digest: DigestFactory = hashlib.s
             f"sources/{source.id}.yaml: kind {source.kind!r} sends by itself; listen to it instead of pulling"
         )
     connector: type[PullConnector] = _load(PULL[source.kind])
-    return connector(source, home, digest)
+    return connector(source, home, digest, bulk=bulk)

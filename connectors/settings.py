@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import types
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from schemas.errors import ConfigurationError
 
@@ -16,6 +19,36 @@ if TYPE_CHECKING:
     S = TypeVar("S", bound=DataclassInstance)
 else:
     S = TypeVar("S")
+
+
+#: How a secret may be called; the name stands in the source's file, the secret never.
+_SECRET: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
+
+
+def secret(home: Path, source: Source, name: str) -> str:
+    """Return the secret that a source's settings name (``password_secret: his-east``).
+
+    It is the environment's ``XINGLIN_SECRET_<NAME>`` (capitals, ``-`` as ``_``) or the content of
+    ``<home>/secrets/<name>``, which only this user may read, without the line end.
+
+    Raises:
+        ConfigurationError: The name is none, or there is no such secret, or others may read it.
+    """
+    if not _SECRET.fullmatch(name):
+        raise ConfigurationError(f"sources/{source.id}.yaml: a secret's name is letters, digits, - and _")
+    capitals = name.upper().replace("-", "_")
+    if (given := os.environ.get(f"XINGLIN_SECRET_{capitals}")) is not None:
+        return given
+    path = home / "secrets" / name
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"secrets/{name}: others may read it; run chmod 600 on it")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(
+            f"sources/{source.id}.yaml: no secret {name!r}; set XINGLIN_SECRET_{capitals}, or write it to "
+            f"secrets/{name} of the home"
+        ) from None
 
 
 def read_settings(source: Source, shape: type[S]) -> S:

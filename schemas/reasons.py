@@ -8,6 +8,7 @@ from typing import Final
 REASONS: Final = MappingProxyType(
     {
         "unreadable": "The file cannot be opened.",
+        "unknown_media": "Nothing here reads this kind of record.",
         "not_hl7": "The bytes are not an HL7 v2 message: they do not begin with MSH and its delimiters.",
         "truncated": "The message ends before it is complete.",
         "oversize": "The message is larger than the source's limit.",

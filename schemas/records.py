@@ -34,7 +34,7 @@ class RawRecord:
         source: Id of the source (``sources/<id>.yaml``).
         native_id: The sender's own id for it (for HL7 v2: MSH-3, MSH-4 and MSH-10), or ``""``.
         content: The bytes, undecoded.
-        media: What the bytes are: ``hl7v2``.
+        media: What the bytes are: a key of ``normalise.media.MEDIA`` (``hl7v2``, ``dicom``).
         received_at: When it was received, with an offset.
         position: Where it stood at the source (``message 3 of file 7f3a…``). No patient data, no file name.
     """
@@ -79,12 +79,14 @@ class SourceContext:
         institution: Id of the institution that owns the source; scopes local identifiers.
         time_zone: IANA name of the zone that times without an offset are in.
         charset: Python codec name for messages that declare none, or ``auto`` to detect it.
+        mapping: The source's own mapping document (``sources/mappings/<name>.yaml``), or ``{}``.
     """
 
     source: str
     institution: str
     time_zone: str
     charset: str = "auto"
+    mapping: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

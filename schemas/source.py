@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from schemas.documents import load_document
 from schemas.errors import ConfigurationError
 from schemas.records import SourceContext
+
+Drift = Literal["evolve", "freeze", "set_aside"]
+
+#: The suite of schemas/suites that a kind is checked by where its source names none.
+SUITES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "his.hl7v2_files": "hl7v2",
+        "his.hl7v2_mllp": "hl7v2",
+        "his.sql_tables": "rows",
+        "his.fhir_rest": "fhir",
+        "his.cda_documents": "cda",
+        "pacs.dimse": "dicom",
+        "pacs.dicomweb": "dicom",
+        "wearables.mqtt": "wearables",
+        "wearables.files": "wearables",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +40,7 @@ class Source:
         title: What people call it.
         institution: Who owns its records.
         kind: Which connector pulls it (``his.hl7v2_mllp``).
+        enabled: Whether it has a DAG and, where it sends by itself, a listener.
         time_zone: IANA zone of times without an offset.
         charset: Codec of messages that declare none, or ``auto``.
         schedule: Cron expression, or None for on demand.
@@ -30,6 +49,10 @@ class Source:
         suite: Expectation suite in ``schemas/suites``.
         failure_threshold: Share of a batch set aside above which the batch stops, 0 to 1.
         failure_minimum: Records set aside below which a batch never stops.
+        drift: What a field that appears, vanishes or changes its type does.
+        silence_minutes: Minutes without a record after which somebody is told; None learns the rhythm.
+        mapping: Name of its own mapping document, or None.
+        mapping_document: That document, checked; ``{}`` where it has none.
         settings: The connector's own settings.
     """
 
@@ -37,6 +60,7 @@ class Source:
     title: str
     institution: str
     kind: str
+    enabled: bool
     time_zone: str
     charset: str
     schedule: str | None
@@ -45,12 +69,16 @@ class Source:
     suite: str
     failure_threshold: float
     failure_minimum: int
+    drift: Drift
+    silence_minutes: int | None
+    mapping: str | None
+    mapping_document: Mapping[str, Any]
     settings: Mapping[str, Any]
 
     @property
     def context(self) -> SourceContext:
         """What normalising needs of it."""
-        return SourceContext(self.id, self.institution, self.time_zone, self.charset)
+        return SourceContext(self.id, self.institution, self.time_zone, self.charset, self.mapping_document)
 
 
 def load_source(path: Path) -> Source:
@@ -70,9 +98,12 @@ def load_source(path: Path) -> Source:
             f"{path.name}: time_zone {document['time_zone']!r} is no IANA zone; write one such as Asia/Shanghai"
         ) from None
     document.setdefault("title", document["id"])
-    return Source(**document)
+    document.setdefault("suite", SUITES[document["kind"]])
+    mapping = document["mapping"]
+    own = load_document(path.parent / "mappings" / f"{mapping}.yaml", "mapping") if mapping else {}
+    return Source(**document, mapping_document=own)
 
 
 def load_sources(folder: Path) -> tuple[Source, ...]:
-    """Read every ``*.yaml`` of a folder, in order of id."""
-    return tuple(load_source(path) for path in sorted(folder.glob("*.yaml")))
+    """Read every enabled ``*.yaml`` of a folder, in order of id; one that is not enabled yet takes no part."""
+    return tuple(source for path in sorted(folder.glob("*.yaml")) if (source := load_source(path)).enabled)

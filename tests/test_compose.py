@@ -34,6 +34,7 @@ CONTROL = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggere
 # Who needs each variable that our code reads. A new name in the code must be entered here, and set there.
 NODES = {name for name, one in SERVICES.items() if one.get("environment", {}).get("XINGLIN_NODE") in INSTITUTIONS}
 NEEDED = {
+    "XINGLIN_SECRET_*": (),  # or files of the home; which ones, the sources say
     "XINGLIN_HOME": CONTROL | NODES,
     "XINGLIN_REGION": CONTROL | NODES | {"mongo-init"},
     "XINGLIN_SOURCES": CONTROL | NODES,

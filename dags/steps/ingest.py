@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from connectors import PullConnector, mode, open_connector
+from connectors import PullConnector, Retry, mode, open_connector
 from dags.steps.errors import Stop
 from dags.steps.site import Site, site
 from ledger.discretion import account
-from normalise.errors import SetAside
-from normalise.hl7v2 import MAPPING, convert
+from normalise import SetAside, convert
 from quality.gate import Gate
 from schemas.records import Normalised, RawRecord, Refusal, Unreadable
 from schemas.source import Source
@@ -43,13 +42,18 @@ def pull(source_id: str, at: Site | None = None) -> dict[str, int]:
     if mode(source) == "listen":
         return counts
     vault = at.vault(source.institution)
-    connector = open_connector(source, at.home.path, digest=Sm3)
+    connector = open_connector(source, at.home.path, digest=Sm3, bulk=getattr(vault, "bulk", None))
     assert isinstance(connector, PullConnector)
     log.info("pull %s: begins", source_id)
-    cursor = vault.cursors.get(source_id)
+    cursor, expected = vault.cursors.get(source_id), None
     for page in connector.pull(cursor):
         _land(vault.landing, page.records, counts)
-        cursor, counts["waiting"] = page.cursor, page.waiting
+        cursor, counts["waiting"], expected = page.cursor, page.waiting, page.expected
+    if expected is not None and counts["received"] < expected:
+        raise Retry(
+            f"{source_id}: the source counts {expected} records and {counts['received']} came; its cursor stays, "
+            "and they are asked for again"
+        )
     vault.cursors.propose(source_id, cursor or {})
     log.info("pull %s: %s", source_id, counts)
     return counts
@@ -80,13 +84,13 @@ def process(source_id: str, batch_id: str, at: Site | None = None) -> dict[str, 
     gate, started = Gate(source.suite), time.monotonic()
     for records in slices(batches.records(batch_id)):
         with uncollected():
-            results = normalise_and_check(records, source, gate)
+            results, mapping = normalise_and_check(records, source, gate)
         failed.update(result.refusal.code for result in results if result.refusal)
         if _too_many(failed.total(), total, source):
             reason = f"{failed.total()} of {total} records set aside: {_most(failed)}"
             batches.stop(batch_id, reason)
             raise Stop(f"batch {batch_id}: {reason}; mend the cause, then `xinglin batches --reopen {batch_id}`")
-        batches.settle(batch_id, results, MAPPING, {"process": time.monotonic() - started})
+        batches.settle(batch_id, results, mapping, {"process": time.monotonic() - started})
     counts = batches.get(batch_id).counts.as_dict()
     log.info("process %s: %s", batch_id, counts)
     return counts
@@ -123,13 +127,13 @@ def _most(codes: Counter[str]) -> str:
     return ", ".join(f"{code} {number}" for code, number in codes.most_common(3))
 
 
-def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: Gate) -> list[RecordResult]:
-    """Return what each landed record becomes, in order; a record that fails takes no other with it."""
+def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: Gate) -> tuple[list[RecordResult], str]:
+    """Return what each landed record becomes, in order, and by which mapping; one that fails takes no other with it."""
     normalised: list[Normalised] = []
     refusals: dict[int, Refusal] = {}
     for position, record in enumerate(records):
         try:
-            normalised.append(convert(record.raw.content, source.context))
+            normalised.append(convert(record.raw.media, record.raw.content, source.context))
         except SetAside as error:
             refusals[position] = error.refusal
             normalised.append(Normalised(()))
@@ -144,6 +148,7 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
     for position, found in zip(good, report.refusals, strict=True):
         if found:
             refusals[position] = found[0]
+    mapping = "+".join(sorted({one.mapping for one in normalised if one.mapping}))
     return [
         RecordResult(
             record.id,
@@ -152,7 +157,7 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
             refusals.get(position),
         )
         for position, record in enumerate(records)
-    ]
+    ], mapping
 
 
 def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) -> dict[str, int]:

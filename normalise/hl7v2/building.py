@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from normalise.hl7v2.identity import assigner, derive
+from normalise.hl7v2.identity import assigner
 from normalise.hl7v2.message import Segment
+from normalise.ids import id_of, id_within
 from schemas.records import Refusal, Resource, SourceContext
 
 Body = dict[str, Any]
@@ -132,11 +133,11 @@ class Building:
 
     def id_of(self, type_: str, system: str, value: str) -> str:
         """Return the id of the thing of this type that an identifier names; local ones are the institution's."""
-        return derive(type_, system or f"institution:{self.institution}", value)
+        return id_of(type_, system, value, self.institution)
 
     def id_within(self, type_: str, *parts: str) -> str:
         """Return the id of a thing that only has a meaning inside something of this institution."""
-        return derive(type_, f"institution:{self.institution}", *parts)
+        return id_within(type_, self.institution, *parts)
 
 
 def add_to(body: Body, found: Body) -> None:

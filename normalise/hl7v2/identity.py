@@ -1,33 +1,18 @@
-"""Ids and systems: the same thing gets the same id, however often and in whatever order it arrives.
-
-An id is a hash of who assigned an identifier and its value. It hides nothing from somebody who can guess the
-identifier, and so it is treated like one: the vault stores only its HMAC.
-"""
+"""Systems: what the names of coding systems and assigning authorities are as URIs."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote
 
 from normalise.hl7v2.tables import ASSIGNERS, CODE_SYSTEMS, table_key
+from normalise.ids import local_uri
 
 _OID: Final = re.compile(r"[0-2](?:\.\d{1,40}){1,40}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
 _HL7_TABLE: Final = re.compile(r"(?:HL7)?(0\d{3})", re.ASCII)
 _URI: Final = re.compile(r"(?:https?://|urn:[a-z0-9][a-z0-9-]+:)[\x21-\x7e]+")
-
-
-def derive(type_: str, *parts: str) -> str:
-    """Return the FHIR id of the thing that these parts identify: 32 hex digits, independent of time and machine."""
-    return hashlib.sha256("\x1f".join((type_, *parts)).encode()).hexdigest()[:32]
-
-
-def local_uri(institution: str, kind: str, name: str) -> str:
-    """Return the URI of a name that only means something inside the institution."""
-    return f"urn:xinglin:{institution}:{kind}:{quote(name, safe='')}"
 
 
 @lru_cache(maxsize=4096)

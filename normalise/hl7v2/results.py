@@ -14,11 +14,11 @@ from normalise.hl7v2.concepts import wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import free_text, text
 from normalise.hl7v2.identifiers import entity
-from normalise.hl7v2.identity import derive
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.references import refer
 from normalise.hl7v2.values import absent
 from normalise.hl7v2.visits import subject
+from normalise.ids import derive
 
 _ORC: Final = mapper("ORC-ServiceRequest")
 _REQUEST: Final = mapper("OBR-ServiceRequest")
@@ -137,10 +137,6 @@ class Order:
     def bodies(self) -> tuple[Body, Body]:
         """The report and the request."""
         return self._report, self._request
-
-    def comment(self, note: Body) -> None:
-        """An NTE after the OBR is a note of the request: a FHIR R4 report has none."""
-        self._request.setdefault("note", []).append(note)
 
     def close(self) -> None:
         """The specimens are known: report and request name them, and each result when there is only one."""

@@ -141,10 +141,10 @@ def test_a_message_that_meets_a_fault_of_ours_is_set_aside_without_its_text_and_
 ) -> None:
     converted = ingest.convert
 
-    def faulty(content: bytes, context: SourceContext) -> Normalised:
+    def faulty(media: str, content: bytes, context: SourceContext) -> Normalised:
         if content == first:
             raise KeyError(content.decode())
-        return converted(content, context)
+        return converted(media, content, context)
 
     drop(at, trouble=False, files=1)
     ingest.pull(LAB, at)

@@ -79,7 +79,7 @@ def test_a_listener_does_not_take_anothers_port_for_its_own(
         port = other.getsockname()[1]
         (tmp_path / "sources").mkdir()
         (tmp_path / "sources" / "east.yaml").write_text(
-            "{id: east, institution: hospital-east, kind: his.hl7v2_mllp, time_zone: Asia/Shanghai, "
+            "{id: east, institution: hospital-east, kind: his.hl7v2_mllp, enabled: true, time_zone: Asia/Shanghai, "
             f"settings: {{port: {port}}}}}",
             encoding="utf-8",
         )
