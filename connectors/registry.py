@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from connectors.his.hl7v2_mllp import Inspect, Listener
     from connectors.his.landing import LandMany
 
-PULL: Final[Mapping[str, str]] = MappingProxyType({"his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector"})
+PULL: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector",
+        "his.cda_documents": "connectors.his.cda_documents:DocumentsConnector",
+    }
+)
 LISTEN: Final[Mapping[str, str]] = MappingProxyType({"his.hl7v2_mllp": "connectors.his.hl7v2_mllp:Listener"})
 
 
