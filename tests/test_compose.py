@@ -34,7 +34,8 @@ CONTROL = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggere
 # Who needs each variable that our code reads. A new name in the code must be entered here, and set there.
 NODES = {name for name, one in SERVICES.items() if one.get("environment", {}).get("XINGLIN_NODE") in INSTITUTIONS}
 NEEDED = {
-    "XINGLIN_SECRET_*": (),  # or files of the home; which ones, the sources say
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": set(),  # whether the region on one machine has its own SQLite
+    "XINGLIN_SECRET_*": set(),  # or files of the home; which ones, the sources say
     "XINGLIN_HOME": CONTROL | NODES,
     "XINGLIN_REGION": CONTROL | NODES | {"mongo-init"},
     "XINGLIN_SOURCES": CONTROL | NODES,

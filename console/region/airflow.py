@@ -109,6 +109,9 @@ class Airflow:
             "XINGLIN_SOURCES": str(self.home.sources),
             "PYTHONUNBUFFERED": "1",
         }
+        if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in os.environ:
+            own["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "console.region.sqlite.CONNECT"
+            own["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "console.region.sqlite.CONNECT"
         return {**os.environ, **own}
 
     def start(self) -> None:
