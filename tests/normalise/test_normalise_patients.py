@@ -6,9 +6,10 @@ import pytest
 
 from normalise import MEDIA, SetAside, convert
 from normalise.collecting import Collector
-from normalise.patients import RESIDENT, is_resident_number, patient_id
+from normalise.patients import patient_id
 from quality.structure import check_structure
 from schemas.records import SourceContext
+from schemas.residents import RESIDENT, birth_date, gender, is_resident_number
 
 CONTEXT = SourceContext("east", "hospital-east", "Asia/Shanghai")
 GOOD = "11010519491231002X"  # the example of GB 11643 itself
@@ -20,18 +21,21 @@ def test_a_number_with_a_wrong_check_or_no_real_birth_date_is_no_resident_number
     assert not is_resident_number(wrong)
 
 
-def test_the_resident_number_names_the_patient_in_every_institution() -> None:
-    resident = {"system": RESIDENT, "value": GOOD}
-    east = patient_id([{"system": "urn:east", "value": "7"}, resident], "hospital-east")
-    assert east == patient_id([resident], "hospital-west")
+def test_a_record_number_names_the_patient_wherever_it_comes_with_or_without_a_resident_number() -> None:
+    resident, number = {"system": RESIDENT, "value": GOOD}, {"system": "urn:east", "value": "7"}
+    assert patient_id([resident, number], "hospital-east") == patient_id([number], "hospital-east")
 
 
-def test_a_wrong_resident_number_names_nobody_before_the_record_number() -> None:
-    wrong = {"system": RESIDENT, "value": "110105194912310021"}
-    number = {"value": "7"}
-    assert patient_id([number, wrong], "hospital-east") == patient_id([number], "hospital-east")
+def test_the_resident_number_alone_names_the_same_patient_in_every_institution() -> None:
+    resident, number = {"system": RESIDENT, "value": GOOD}, {"value": "7"}
+    assert patient_id([resident], "hospital-east") == patient_id([resident], "hospital-west")
     assert patient_id([number], "hospital-east") != patient_id([number], "hospital-west")
     assert patient_id([{"system": "urn:x"}], "hospital-east") is None
+
+
+def test_a_resident_number_tells_birth_date_and_gender() -> None:
+    assert (birth_date(GOOD), gender(GOOD)) == ("1949-12-31", "female")
+    assert birth_date("110105194902310024") is None
 
 
 def test_a_record_of_an_unknown_kind_is_set_aside() -> None:
