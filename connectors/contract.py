@@ -55,6 +55,7 @@ class Found:
         size: Bytes of something refused; None for ``len(content)``.
         digest: Digest in hex of all the bytes of something refused, ``""`` for that of ``content``.
         media: What the bytes are, where a source holds several kinds; ``""`` for the connector's own.
+        bulk: Names of its large parts, already put into the bulk store.
     """
 
     content: bytes
@@ -64,6 +65,7 @@ class Found:
     size: int | None = None
     digest: str = ""
     media: str = ""
+    bulk: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +213,10 @@ class PullConnector(ABC):
         if refusal is None and len(found.content) > self.source.record_bytes:
             refusal = oversize(self.source.record_bytes, found.position)
         if refusal is None:
-            media = found.media or self.media
-            return RawRecord(self.source.id, found.native_id, found.content, media, self.now(), found.position)
+            return RawRecord(
+                self.source.id, found.native_id, found.content, found.media or self.media, self.now(),
+                found.position, found.bulk,
+            )  # fmt: skip
         digest = found.digest or self._digest_of(found.content)
         size = len(found.content) if found.size is None else found.size
         head = found.content[:HEAD_BYTES]

@@ -37,6 +37,8 @@ class RawRecord:
         media: What the bytes are: a key of ``normalise.media.MEDIA`` (``hl7v2``, ``dicom``).
         received_at: When it was received, with an offset.
         position: Where it stood at the source (``message 3 of file 7f3a…``). No patient data, no file name.
+        bulk: Names under which its large parts (pixel data) lie in the vault's bulk store; who erases its patient
+            erases them.
     """
 
     source: str
@@ -45,6 +47,7 @@ class RawRecord:
     media: str
     received_at: datetime
     position: str = ""
+    bulk: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from vault.settling import Settler, chunks
 
 __all__ = ["Batch", "BatchCounts", "Batches", "LandedRecord", "RecordResult", "Totals"]
 
-_SETTLING: Final = ("_id", "source", "batch", "order", "received_at", "size", "status", "key")
+_SETTLING: Final = ("_id", "source", "batch", "order", "received_at", "size", "status", "key", "bulk")
 _LOOKUP: Final = 5_000
 #: Sealed records held at a time while a batch is read: so many, or so many bytes of content.
 _READ: Final = 500

@@ -134,9 +134,10 @@ class Landing:
     def _document(self, raw: RawRecord, order: int) -> Document:
         id_ = self._keys.identify(b"record", raw.source.encode(), raw.native_id.encode(), raw.content)
         key, body = self._keys.seal(id_, pack(raw))
+        bulk = {"bulk": [self._keys.identify(b"bulk", name.encode()) for name in raw.bulk]} if raw.bulk else {}
         return {
             "_id": id_, "source": raw.source, "order": order, "received_at": raw.received_at,
-            "size": len(raw.content), "seen": 1, "status": "pending", "batch": None, "key": key, "body": body,
+            "size": len(raw.content), "seen": 1, "status": "pending", "batch": None, "key": key, "body": body, **bulk,
         }  # fmt: skip
 
     def put_unreadable(self, unreadable: Unreadable) -> Landed:
@@ -227,13 +228,15 @@ class Landing:
 
 def pack(raw: RawRecord) -> bytes:
     """Return everything of a record but its source as bytes: u32 length of JSON, JSON, content."""
-    return _pack([raw.native_id, raw.media, raw.received_at.isoformat(), raw.position], raw.content)
+    bulk = [raw.bulk] if raw.bulk else []
+    return _pack([raw.native_id, raw.media, raw.received_at.isoformat(), raw.position, *bulk], raw.content)
 
 
 def unpack(source: str, packed: bytes) -> RawRecord:
     """Return what `pack` was given."""
-    (native_id, media, received_at, position), content = _unpack(packed)
-    return RawRecord(source, native_id, content, media, datetime.fromisoformat(received_at), position)
+    (native_id, media, received_at, position, *bulk), content = _unpack(packed)
+    names = tuple(bulk[0]) if bulk else ()
+    return RawRecord(source, native_id, content, media, datetime.fromisoformat(received_at), position, names)
 
 
 def pack_unreadable(unreadable: Unreadable) -> bytes:

@@ -36,8 +36,19 @@ INDEXES: Final = {
         IndexModel([("owner", 1), ("type", 1)]),
         IndexModel("tokens", partialFilterExpression=_LATEST),
     ],
+    "bulk": [IndexModel("owners")],
+    "bulk.files": [IndexModel([("filename", 1), ("uploadDate", 1)])],
+    "bulk.chunks": [IndexModel([("files_id", 1), ("n", 1)], unique=True)],
+    "bulk.unfinished": [IndexModel("since")],
     "outbox": [IndexModel("batch"), IndexModel([("open", 1), ("ready", 1)])],
     "submissions": [IndexModel("number", unique=True), IndexModel([("state", 1), ("number", 1)])],
+    "identities": [
+        IndexModel("numbers"),
+        IndexModel("residents", sparse=True),
+        IndexModel("examined", partialFilterExpression={"examined": False}),
+    ],
+    "identity_links": [IndexModel("pair")],
+    "identity_questions": [IndexModel("owners"), IndexModel("state")],
     "quarantine": [IndexModel([("state", 1), ("code", 1)]), IndexModel([("batch", 1), ("state", 1)])],
 }
 

@@ -17,8 +17,9 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 import schemas
 from schemas.records import Entry, Resource
 from shangmi import hmac_sm3, sm3
-from vault import entries, envelope
+from vault import entries, envelope, identity
 from vault.blind_index import BlindIndex
+from vault.bulk import Bulk
 from vault.envelope import Context
 from vault.errors import Contended, Stop
 from vault.landing import Landing, LandingKeys
@@ -71,6 +72,8 @@ class _Plan:
     versions: dict[str, Document] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     tallies: dict[str, dict[str, int]] = field(default_factory=dict)
+    identities: list[UpdateOne] = field(default_factory=list)
+    identity_links: list[UpdateOne] = field(default_factory=list)
 
 
 class _Conflict(Exception):
@@ -100,8 +103,10 @@ class Settler:
         keys: LandingKeys,
         landing: Landing,
         context: Context,
+        bulk: Bulk,
     ) -> None:
         self._layout = layout
+        self._bulk = bulk
         self._records = layout["records"]
         self._index = index
         self._owners = owners
@@ -118,7 +123,7 @@ class Settler:
         Args:
             batch_id: The batch all of them are in.
             results: What became of them, in order of arrival.
-            landed: Their landing documents (``_id, source, batch, order, received_at, size, key``), not settled
+            landed: Their landing documents (``_id, source, batch, order, received_at, size, key, bulk``), not settled
                 when they were read.
             mapping: Version of the mapping tables.
 
@@ -180,7 +185,9 @@ class Settler:
             if one.resource.mode == "ensure" or head.mac == mac:
                 return "unchanged"
             if order < head.order:
+                self._identify(one, order, plan)  # a merge that was overtaken is still a merge
                 return "stale"
+        self._identify(one, order, plan)
         if head is not None:
             previous = entries.locator(one.rid, head.version)
             if stored.get(one.rid) == head.version:
@@ -191,6 +198,12 @@ class Settler:
         heads[one.rid] = _Head(version, mac, order)
         self._seal(one, version, order, mac, keys, plan)
         return "resources"
+
+    def _identify(self, one: _Work, order: int, plan: _Plan) -> None:
+        if (evidence := identity.evidence_of(one.resource, self._index)) is not None:
+            patient, links = identity.updates(evidence, order)
+            plan.identities.append(patient)
+            plan.identity_links += links
 
     def _seal(self, one: _Work, version: int, order: int, mac: bytes, keys: OwnerKeys, plan: _Plan) -> None:
         sealed = envelope.seal(one.plain, one.type_number, one.rid, version, self._context)
@@ -234,6 +247,9 @@ class Settler:
                 "open": True, "entries": entries.pack(plan.entries),
             }  # fmt: skip
             self._layout["outbox"].insert_one(chunk, session=session)
+        for name, operations in (("identities", plan.identities), ("identity_links", plan.identity_links)):
+            if operations:
+                self._layout[name].bulk_write(operations, session=session)
         for result in results:
             if result.refusal is not None:
                 self._landing.set_aside(landed[result.landed_id], result.refusal, mapping, session)
@@ -256,6 +272,8 @@ class Settler:
                 data_key = self._keys.unwrap(id_, landed[id_]["key"], ())
                 change["owners"] = owners
                 change["key"] = self._keys.wrap(id_, data_key, [plan.keys[owner].kek for owner in owners])
+                if bulk := landed[id_].get("bulk"):
+                    self._bulk.own(bulk, {owner: plan.keys[owner] for owner in owners}, session)
             waiting = {"_id": result.landed_id, "batch": batch_id, "status": "batched"}
             operations.append(UpdateOne(waiting, {"$set": change}))
         done = self._layout["landing"].bulk_write(operations, ordered=False, session=session)

@@ -9,6 +9,7 @@ from pymongo.database import Database
 
 from vault.batches import Batches, Totals
 from vault.blind_index import BlindIndex
+from vault.bulk import Bulk
 from vault.cursors import Cursors
 from vault.envelope import Context
 from vault.keystore import FileKeystore
@@ -16,6 +17,7 @@ from vault.landing import Landing, LandingKeys
 from vault.layout import Document, Layout
 from vault.outbox import Outbox
 from vault.owners import Owners
+from vault.persons import Persons
 from vault.quarantine import Quarantine
 from vault.records import Records
 from vault.settling import Settler
@@ -32,11 +34,13 @@ class Erasure:
         existed: Whether the patient had a key.
         records: Sealed versions that nobody can read any more.
         landed: Raw records that nobody can read any more.
+        bulk: Large objects that are gone.
     """
 
     existed: bool
     records: int
     landed: int
+    bulk: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,13 @@ class Vault:
 
     Attributes:
         landing: Where records land first.
+        bulk: Their large parts (pixel data).
         batches: Landed records on their way through.
         quarantine: What was set aside.
         cursors: How far sources were read.
         records: What was sealed.
         outbox: What the ledger is to be told.
+        persons: Which patients are one person.
 
     Raises:
         WrongVault: The database was made with another keystore, institution or chain. Nothing is written.
@@ -99,12 +105,14 @@ class Vault:
         keys, index = LandingKeys(keystore), BlindIndex(keystore)
         self._layout, self._index, self._owners = layout, index, Owners(layout, keystore)
         self.landing = Landing(layout, keys)
-        settler = Settler(layout, index, self._owners, keys, self.landing, context)
+        self.bulk = Bulk(layout, keys, self._owners, institution)
+        settler = Settler(layout, index, self._owners, keys, self.landing, context, self.bulk)
         self.batches = Batches(layout, self.landing, self._owners, settler)
         self.quarantine = Quarantine(layout, self.landing, keys)
         self.cursors = Cursors(layout, keys)
         self.outbox = Outbox(layout, institution)
         self.records = Records(layout, index, self._owners, context)
+        self.persons = Persons(layout, index)
 
     def erase(self, patient: str) -> Erasure:
         """The patient's key is gone: nobody reads the sealed records and raw messages again.
@@ -120,7 +128,8 @@ class Vault:
         landed = self._layout["landing"].update_many(
             {"owners": owner, "key": {"$exists": True}}, {"$unset": {"key": "", "body": ""}}
         )
-        return Erasure(existed, records.modified_count, landed.modified_count)
+        self.persons.forget(owner)
+        return Erasure(existed, records.modified_count, landed.modified_count, self.bulk.erase(owner))
 
     def summary(self) -> Summary:
         """Return the vault's numbers."""
