@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from normalise.hl7v2.building import Body
 from normalise.hl7v2.concepts import names_something
+from normalise.hl7v2.consents import add_consent
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, merge, start_patient
 from normalise.hl7v2.results import note_of, observe_patient
@@ -97,6 +98,10 @@ class Chart(Group):
         if self._coverage is not None:
             add_insurance_details(segment, self._coverage, self.scene.building)
 
+    def con(self, segment: Segment) -> None:
+        """A consent."""
+        add_consent(segment, self.scene.building, self.scene.mode)
+
     def role(self, segment: Segment) -> None:
         """Somebody who takes part in what stands before."""
         if takes_roles(segment, self.scene.about):
@@ -141,6 +146,7 @@ class Chart(Group):
         "GT1": gt1,
         "IN1": in1,
         "IN2": in2,
+        "CON": con,
         "ROL": role,
         "PRT": role,
         "OBX": obx,

@@ -16,7 +16,7 @@ from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit, wording
 from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.memory import Remembered
-from normalise.hl7v2.quantities import quantity, reference_range
+from normalise.hl7v2.quantities import money, quantity, reference_range
 from normalise.hl7v2.references import REFERENCES, location, named_organization, practitioner
 from normalise.hl7v2.tables import VOCABULARIES, Vocabulary
 from normalise.hl7v2.times import Moment, moment, time_of_day
@@ -152,6 +152,9 @@ def _amount(raw: str, building: Building, field: int) -> Body | None:
     return found
 
 
+def _money(raw: str, building: Building, field: int) -> Body | None:
+    found = money(raw)
+        building.note("bad_value", field, "Expected an amount of money; left out.")
 def _range(raw: str, building: Building, _: int) -> Body | None:
     return reference_range(text(raw), unit(building.at.get(6).partition("~")[0], building))
 
@@ -287,3 +290,4 @@ _PLAIN: Final[dict[str, Convert]] = {
     "FC": _financial_class,
     "OBX-5": observed,
 }
+    "money": _money,

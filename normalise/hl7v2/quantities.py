@@ -38,6 +38,18 @@ def quantity(sent: str, unit: Body, comparator: str = "") -> Body | None:
     return found
 
 
+def money(sent: str) -> Body | None:
+    """Return the Money of an MO (``50.00^CNY``) or of the price that begins a CP (``50.00&CNY^UP``), or None.
+
+    The amount keeps its digits, as those of a Quantity; a currency that is no code of ISO 4217 by its form is left out.
+    """
+    price = sent.partition("^")[0] if "&" in sent else sent.replace("^", "&")
+    amount, currency = [*price.split("&"), ""][:2]
+    code = currency.strip().upper()
+    known = len(code) == 3 and code.isascii() and code.isalpha()
+    return quantity(amount, {"currency": code} if known else {})
+
+
 def compared(sent: str, unit: Body) -> Body | None:
     """Return the Quantity of a number written with its comparator in one, ``<0.5``, or None."""
     match = _COMPARED.fullmatch(sent.strip())

@@ -1,6 +1,6 @@
-"""People, organisations and places that a message mentions: each becomes a resource of its own and a Reference.
+"""People, organisations, places and things that a message mentions: each becomes a resource and a Reference.
 
-Sources: HL7 v2-to-FHIR, XCN[Practitioner], XON[Organization], HD[Organization], PL[Location], DLD, NDL.
+Sources: HL7 v2-to-FHIR, XCN[Practitioner], XON[Organization], HD[Organization], PL[Location], CWE[Device], DLD, NDL.
 They belong to the institution, not to the patient, and are only mentioned: mode ``ensure``.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, wording
 from normalise.hl7v2.escapes import components, text
-from normalise.hl7v2.identifiers import put_assigner, put_type
+from normalise.hl7v2.identifiers import entity, put_assigner, put_type
 from normalise.hl7v2.memory import LIMIT, Copy, copier
 from normalise.hl7v2.people import human_name, one_line
 
@@ -176,11 +176,39 @@ def _signatory(raw: str, building: Building) -> Body | None:
     return practitioner(first.replace("&", "^") if "&" in first or "^" not in raw else raw, building)
 
 
+def _device(raw: str, building: Building) -> Body | None:
+    """An EI: a piece of equipment, by its number."""
+    number = entity(raw, building)
+    if number is None:
+        return None
+    id_ = building.id_of("Device", number.get("system", ""), number["value"])
+    return refer(building.add({"resourceType": "Device", "id": id_, "identifier": [number]}, "ensure", own=False))
+
+
+def _coded_device(raw: str, building: Building) -> Body | None:
+    """A CWE that names equipment: its code, or both codes, and what it is called."""
+    kind = concept(raw, building)
+    if kind is None:
+        return None
+    codings = kind.get("coding", [])
+    name = wording(kind)
+    key = (codings[0].get("system", ""), codings[0]["code"]) if codings else ("", name)
+    body: Body = {"resourceType": "Device", "id": building.id_within("Device", *key)}
+    if codings:
+        body["identifier"] = [
+            {"value": one["code"], **({"system": one["system"]} if "system" in one else {})} for one in codings
+        ]
+    body["deviceName"] = [{"name": name, "type": "model-name"}]
+    return refer(building.add(body, "ensure", own=False), name)
+
+
 practitioner = remembered("XCN", _practitioner, lasting=lambda raw: raw.count("^") < 8 and len(raw) < 200)
 named_organization = remembered("XON", _named_organization)
 authority = remembered("HD", _authority)
 coded_organization = remembered("CWE", _coded_organization)
 location = remembered("PL", _location, lasting=lambda raw: len(raw) < 200)
+device = remembered("EI.device", _device)
+coded_device = remembered("CWE.device", _coded_device)
 discharge = remembered("DLD", _discharge)
 signatory = remembered("NDL", _signatory)
 REFERENCES: Final = {
@@ -190,6 +218,8 @@ REFERENCES: Final = {
     "CWE.organization": coded_organization,
     "IS.organization": coded_organization,
     "PL": location,
+    "EI.device": device,
+    "CWE.device": coded_device,
     "DLD": discharge,
     "NDL": signatory,
 }

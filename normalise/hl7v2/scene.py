@@ -72,3 +72,11 @@ class Group:
 
     def close(self) -> None:
         """What the segments so far began is complete: another patient or the end of the message follows."""
+
+    def hand_on(self, segment: Segment) -> None:
+        """The last group before this one that reads such segments has read it."""
+        for group in reversed(self.scene.groups[: self.scene.groups.index(self)]):
+            read = group.READS.get(segment.id)
+            if read is not None:
+                read(group, segment)
+                return

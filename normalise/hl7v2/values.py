@@ -121,14 +121,22 @@ def _period(raw: str, building: Building, _: Body) -> Body | None:
 
 
 def _attachment(raw: str, _: Building, __: Body) -> Body | None:
-    """An ED: source, type, subtype, encoding, data. FHIR carries base64; hexadecimal and plain text become it."""
+    found = attachment(raw)
+    return None if found is None else _attached(found)
+
+
+def attachment(raw: str) -> Body | None:
+    """Return the Attachment of an ED: source, type, subtype, encoding, data; None where the data are not so encoded.
+
+    FHIR carries base64; hexadecimal and plain text become it.
+    """
     parts = [*raw.split("^", 4), "", "", "", ""]
     encoding, sent = text(parts[3]).lower(), text(parts[4])
     data = _encoded(encoding, sent)
     if data is None:
         return None
     found: Body = {"data": data} if data else {}
-    return _attached(found | _media(text(parts[1]), text(parts[2])))
+    return found | _media(text(parts[1]), text(parts[2]))
 
 
 def _encoded(encoding: str, sent: str) -> str | None:
@@ -144,11 +152,16 @@ def _encoded(encoding: str, sent: str) -> str | None:
 
 
 def _pointer(raw: str, _: Building, __: Body) -> Body | None:
-    """An RP: pointer, application, type, subtype."""
+    found = pointer(raw)
+    return None if found is None else _attached(found)
+
+
+def pointer(raw: str) -> Body | None:
+    """Return the Attachment of an RP: pointer, application, type, subtype; None where it is no address."""
     parts = [*components(raw), "", "", ""]
     if not parts[0] or any(one.isspace() for one in parts[0]):
         return None
-    return _attached({"url": parts[0], **_media(parts[2], parts[3])})
+    return {"url": parts[0], **_media(parts[2], parts[3])}
 
 
 def _media(type_: str, subtype: str) -> Body:
