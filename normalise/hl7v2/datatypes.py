@@ -154,7 +154,11 @@ def _amount(raw: str, building: Building, field: int) -> Body | None:
 
 def _money(raw: str, building: Building, field: int) -> Body | None:
     found = money(raw)
+    if found is None and raw.strip("&^ "):
         building.note("bad_value", field, "Expected an amount of money; left out.")
+    return found
+
+
 def _range(raw: str, building: Building, _: int) -> Body | None:
     return reference_range(text(raw), unit(building.at.get(6).partition("~")[0], building))
 
@@ -275,6 +279,7 @@ _PLAIN: Final[dict[str, Convert]] = {
     "positiveInt": _positive,
     "days": _days,
     "CQ": _amount,
+    "money": _money,
     "DR": _period,
     "DR.start": lambda raw, building, field: _date_time(raw.partition("^")[0], building, field),
     "range": Remembered(_range, with_unit=True),
@@ -290,4 +295,3 @@ _PLAIN: Final[dict[str, Convert]] = {
     "FC": _financial_class,
     "OBX-5": observed,
 }
-    "money": _money,
