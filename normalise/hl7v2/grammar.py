@@ -14,18 +14,17 @@ from typing import Final
 from normalise.hl7v2.billing import Charges
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
-from normalise.hl7v2.orders import Orders, Results, Specimens
-from normalise.hl7v2.pharmacy import Pharmacy
+from normalise.hl7v2.orders import Orders
 from normalise.hl7v2.scene import Group, Read
 from normalise.hl7v2.tables import KINDS
 
 GROUPS: Final[Mapping[str, type[Group]]] = {
     "chart": Chart,
     "orders": Orders,
-}
-
     "charges": Charges,
     "documents": Documents,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
