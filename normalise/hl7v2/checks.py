@@ -14,6 +14,8 @@ from normalise.hl7v2.tables import KINDS, Event
 
 #: The field without which a segment of a result says nothing.
 _NEEDED: Final = {"OBR": 4, "OBX": 3, "SPM": 0}
+#: Segments that are about a patient.
+_ORDERED: Final = frozenset({"ORC", "OBR", "RXO", "RXE", "RXD", "RXA", "SPM", "OBX"})
 #: Types of OBX-2 that are words or a document: their order says what they are about. A number without a name is none.
 _NARRATIVE: Final = frozenset({"TX", "FT", "ST", "ED", "RP", ""})
 
@@ -80,7 +82,17 @@ def _check_results(message: Message) -> None:
             raise missing(f"{segment.label}-{needed}")
 
 
+def _check_orders(message: Message) -> None:
+    """What is ordered, dispensed or given is about a patient whose PID came before."""
+    for segment in message.segments:
+        if segment.id == "PID":
+            return
+        if segment.id in _ORDERED:
+            raise set_aside("structure", segment.label, "Expected PID before the orders, they came first.")
+
+
 CHECKS: Final[Mapping[str, Callable[[Message], None]]] = {
     "merge": _check_merge,
     "results": _check_results,
+    "orders": _check_orders,
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from normalise.hl7v2 import concepts, identifiers, people
+from normalise.hl7v2 import concepts, identifiers, people, timing
 from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.concepts import concept, term_coding, unit, wording
 from normalise.hl7v2.escapes import components, text
@@ -186,6 +186,12 @@ def _performer(raw: str, building: Building, _: int, argument: str) -> Body | No
     return {"function": {"coding": [{"system": _SNOMED, "code": code, "display": display}]}, "actor": who}
 
 
+def _role_performer(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    """An element around a Practitioner whose function is a code of HL7 table 0443."""
+    who = practitioner(raw, building)
+    return {"function": {"coding": [term_coding("PerformerFunction", argument)]}, "actor": who} if who else None
+
+
 def _agent(raw: str, building: Building, _: int, argument: str) -> Body | None:
     who = practitioner(raw, building)
     return {"type": {"coding": [{"system": _PARTICIPANT, "code": argument}]}, "who": who} if who else None
@@ -206,6 +212,25 @@ def _organization(raw: str, building: Building, _: int, argument: str) -> Body |
     place = people.address(building.at.first_whole(int(argument)), building) if found else None
     if found and place:
         building.complete(found, {"address": [place]})
+    return found
+
+
+def _located(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    """The place of a PL, with the address that stands in another field of its segment."""
+    found = location(raw, building)
+    place = people.address(building.at.first_whole(int(argument)), building) if found else None
+    if found and place:
+        building.complete(found, {"address": place})
+    return found
+
+
+def _located_before(raw: str, building: Building, _: int) -> Body | None:
+    """LA2, a place until 2.6: the levels of a PL, and its address in the components after them."""
+    parts = raw.split("^")
+    found = location("^".join(parts[:8]), building)
+    place = people.address("^".join(parts[8:14]), building) if found else None
+    if found and place:
+        building.complete(found, {"address": place})
     return found
 
 
@@ -264,9 +289,12 @@ _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
     "participant": _participant,
     "place": _place,
     "performer": _performer,
+    "performer.role": _role_performer,
+    "amount": timing.amount,
     "agent": _agent,
     "class": _class,
     "XON": _organization,
+    "PL": _located,
 }
 _TIMES: Final[dict[str, Convert]] = {"date": _date, "dateTime": _date_time, "instant": _instant}
 _PLAIN: Final[dict[str, Convert]] = {
@@ -280,6 +308,11 @@ _PLAIN: Final[dict[str, Convert]] = {
     "days": _days,
     "CQ": _amount,
     "money": _money,
+    "CQ.day": timing.per_day,
+    "CQ.duration": timing.duration,
+    "CQ.occurrence": timing.occurrence,
+    "RPT": timing.repeat_pattern,
+    "LA2": _located_before,
     "DR": _period,
     "DR.start": lambda raw, building, field: _date_time(raw.partition("^")[0], building, field),
     "range": Remembered(_range, with_unit=True),

@@ -158,7 +158,7 @@ def _row(row: dict[str, str], table: str) -> _Row:
     if row["path"] == "$this":  # the function itself reads all repetitions
         return _Row(number, "$this", guard, _whole(convert, number), frozenset())
     run = _each(convert, put, number) if repeats else _once(convert, put, number)
-    reads = {number, *(int(field[1]) for field in [_FIELD.match(row["when"])] if field)}
+    reads = {number, *(int(field[1]) for field in _FIELD.finditer(row["when"]))}
     if not isinstance(convert, Remembered) or convert.fleeting:
         reads = set()
     elif convert.with_unit:
@@ -218,8 +218,8 @@ def compile_path(path: str) -> tuple[Put, bool]:
     """Return what puts a value at a path of a resource, and whether each repetition gets a place of its own.
 
     Steps: ``name``; ``name[]`` a new element for each repetition; ``name[0]`` the one element that rows share;
-    ``extension[NAME]`` a new extension with that url, ``extension[=NAME]`` with the bare name; ``$this`` merges the
-    value's own elements into the resource.
+    ``extension[NAME]`` a new extension with that url, ``extension[=NAME]`` with the bare name; ``$this``, which may
+    only be last, merges the value's own elements into the resource or element.
 
     Raises:
         ValueError: The path is not of this grammar.
@@ -230,7 +230,7 @@ def compile_path(path: str) -> tuple[Put, bool]:
     position = 0
     while position < len(path):
         match = _STEP.match(path, position)
-        if match is None or match[1] == "$this":
+        if match is None or (match[1] == "$this" and match.end() < len(path)):
             raise ValueError(f"path {path!r} cannot be read at character {position}")
         steps.append((match[1], match[2]))
         position = match.end()
@@ -243,6 +243,11 @@ def compile_path(path: str) -> tuple[Put, bool]:
 
 
 def _putter(walk: tuple[Callable[[Body], Body], ...], last: str, listed: bool) -> Put:
+    def merge(body: Body, value: Any) -> None:
+        for step in walk:
+            body = step(body)
+        _merge(body, value)
+
     def append(body: Body, value: Any) -> None:
         for step in walk:
             body = step(body)
@@ -253,6 +258,8 @@ def _putter(walk: tuple[Callable[[Body], Body], ...], last: str, listed: bool) -
             body = step(body)
         body[last] = value
 
+    if last == "$this":
+        return merge
     return append if listed else replace
 
 
@@ -293,13 +300,18 @@ def compile_condition(condition: str) -> Guard | None:
     """Return what decides whether a row applies; None for always.
 
     ``PV1-45 empty``, ``PV1-45 valued``, ``PID-7 longer 8``, ``PV1-2 is P``, ``AL1-2 is-not MA MC``; a field's first
-    component is compared, or the one named (``DG1-3.9 empty``).
+    component is compared, or the one named (``DG1-3.9 empty``). Several may be joined: ``TQ1-7 empty and TQ1-8 empty``.
 
     Raises:
         ValueError: The condition is not of this grammar.
     """
     if not condition:
         return None
+    guards = [_compile_one(one) for one in condition.split(" and ")]
+    return guards[0] if len(guards) == 1 else lambda segment: all(guard(segment) for guard in guards)
+
+
+def _compile_one(condition: str) -> Guard:
     field, _, rest = condition.partition(" ")
     verb, *words = rest.split()
     match = _FIELD.fullmatch(field)

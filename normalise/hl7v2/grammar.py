@@ -14,15 +14,23 @@ from typing import Final
 from normalise.hl7v2.billing import Charges
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
-from normalise.hl7v2.orders import Orders
+from normalise.hl7v2.orders import Orders, Results, Specimens
+from normalise.hl7v2.pharmacy import Pharmacy
 from normalise.hl7v2.scene import Group, Read
+from normalise.hl7v2.scheduling import Appointments
 from normalise.hl7v2.tables import KINDS
+from normalise.hl7v2.vaccines import Vaccines
 
 GROUPS: Final[Mapping[str, type[Group]]] = {
     "chart": Chart,
     "orders": Orders,
+    "results": Results,
+    "specimens": Specimens,
+    "pharmacy": Pharmacy,
+    "vaccines": Vaccines,
     "charges": Charges,
     "documents": Documents,
+    "appointments": Appointments,
 }
 
 

@@ -1,70 +1,232 @@
-"""The group of segments around an order and its results (HL7 v2.8.2 chapters 4 and 7)."""
+"""The groups of segments around an order and its results (HL7 v2.8.2 chapters 4 and 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final, Protocol
 
 from normalise.hl7v2.building import Body
 from normalise.hl7v2.chart import Chart
+from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.message import Segment
-from normalise.hl7v2.results import Order
+from normalise.hl7v2.results import Order, specimen_of
 from normalise.hl7v2.scene import Group, Read, Scene
+from normalise.hl7v2.timing import timings
+from normalise.hl7v2.visits import add_diagnosis
+
+_SAC: Final = mapper("SAC-Specimen")
+
+
+class Ordered(Protocol):
+    """What an ORC began: a service, a medication, a vaccination."""
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """The resources that roles are about; notes are about the last."""
+
+    def observe(self, obx: Segment, specimen: Body | None) -> Body | None:
+        """The observation of an OBX belongs to it; None where the segment says nothing."""
+
+    def time(self, tq1: Segment) -> None:
+        """When and how often stands in it."""
+
+    def explain(self, condition: Body) -> None:
+        """The condition is why it was ordered."""
+
+    def close(self) -> None:
+        """Nothing more follows."""
 
 
 class Orders(Group):
-    """ORC, OBR, TQ1, SPM and the OBX that follow them: requests, reports, specimens, results."""
+    """ORC, OBR, TQ1, SPM, SAC and the OBX, DG1 and NTE that follow them: requests, specimens, what was sent along.
 
-    __slots__ = ("_orc", "_order", "_specimen")
+    Attributes:
+        REPORTED: Whether every OBR has a report, as in messages of results; an order has one where it says so itself.
+    """
+
+    REPORTED: ClassVar[bool] = False
+    __slots__ = ("_common", "_order", "_specimen", "_waiting")
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
-        self._orc: Segment | None = None
-        self._order: Order | None = None
+        self._common: Segment | None = None
+        self._waiting: list[Segment] | None = None
+        self._order: Ordered | None = None
         self._specimen: Body | None = None
 
     def close(self) -> None:
-        """The last order is complete, and no order waits for its OBR."""
+        """The last order is complete; one that is nothing but its ORC is a request all the same."""
+        if self._waiting is not None:
+            self._start(Order(self._common, None, self.scene.building, reported=self.REPORTED))
         self._finish()
-        self._orc = None
+        self._common = self._waiting = None
 
     def _finish(self) -> None:
         if self._order is not None:
             self._order.close()
         self._order = self._specimen = self.scene.annotated = None
-
-    def tq1(self, segment: Segment) -> None:
-        """When and how urgently."""
-        if self._order is not None:
-            self._order.time(segment)
+        self.scene.about = ()
 
     def orc(self, segment: Segment) -> None:
-        """An order begins."""
-        self._finish()
-        self._orc = segment
-        self.scene.about = ()
+        """An order begins; what follows waits for its detail."""
+        self.close()
+        self._common, self._waiting = segment, []
 
     def obr(self, segment: Segment) -> None:
         """What is ordered."""
+        common = self._common if self._waiting is not None else None
+        timed = _timings(common, 7) or _timings(segment, 27)
+        self._start(Order(common, segment, self.scene.building, reported=self.REPORTED), timed)
+
+    def _start(self, order: Ordered, timed: list[Segment] | None = None) -> None:
+        """The order is the one that what follows is about, and what waited for it."""
+        waiting, self._waiting = self._waiting or [], None
         self._finish()
-        self._order = Order(self._orc, segment, self.scene.building)
-        self._orc = None
-        self.scene.about = self._order.bodies
-        self.scene.annotated = self._order.bodies[1]
+        self._order = order
+        self.scene.about = order.bodies
+        self.scene.annotated = order.bodies[-1]
+        if timed and not any(one.id == "TQ1" for one in waiting):
+            waiting = [*timed, *waiting]
+        for segment in waiting:
+            self.READS[segment.id](self, segment)
+
+    def later(self, segment: Segment) -> bool:
+        """Whether the segment waits for the detail of its order."""
+        if self._waiting is None:
+            return False
+        self._waiting.append(segment)
+        return True
+
+    def tq1(self, segment: Segment) -> None:
+        """When and how urgently."""
+        if not self.later(segment) and self._order is not None:
+            self._order.time(segment)
+
+    def role(self, segment: Segment) -> None:
+        """Somebody who takes part."""
+        if not self.later(segment):
+            self._chart().role(segment)
+
+    def nte(self, segment: Segment) -> None:
+        """A note about what stands before."""
+        if not self.later(segment):
+            self._chart().nte(segment)
 
     def obx(self, segment: Segment) -> None:
         """A result of the order, or of the patient where none was begun."""
         scene = self.scene
+        if self._waiting is not None:
+            self._start(Order(self._common, None, scene.building, reported=self.REPORTED))
         if self._order is None:
-            chart = next(one for one in scene.groups if isinstance(one, Chart))
-            chart.obx(segment)
+            self._chart().obx(segment)
             return
         scene.annotated = self._order.observe(segment, self._specimen)
         scene.about = (scene.annotated,) if scene.annotated else ()
 
+    def dg1(self, segment: Segment) -> None:
+        """Why it was ordered; before any order a diagnosis of the visit."""
+        if self.later(segment):
+            return
+        if self._order is None:
+            self._chart().dg1(segment)
+            return
+        condition = add_diagnosis(segment, self.scene.encounter, self.scene.building, "update", role=False)
+        if condition is not None:
+            self._order.explain(condition)
+
     def spm(self, segment: Segment) -> None:
         """A specimen of the order."""
-        if self._order is not None:
+        if not self.later(segment) and isinstance(self._order, Order):
             self.scene.annotated = self._specimen = self._order.collect(segment)
 
-    READS: ClassVar[Mapping[str, Read]] = {"ORC": orc, "OBR": obr, "TQ1": tq1, "OBX": obx, "SPM": spm}
+    def sac(self, segment: Segment) -> None:
+        """The container of the specimen before it."""
+        if self._specimen is None:
+            self.scene.leave_out(segment)
+        else:
+            _SAC.apply(segment, self._specimen, self.scene.building)
+
+    def _chart(self) -> Chart:
+        return next(one for one in self.scene.groups if isinstance(one, Chart))
+
+    READS: ClassVar[Mapping[str, Read]] = {
+        "ORC": orc,
+        "OBR": obr,
+        "TQ1": tq1,
+        "PRT": role,
+        "ROL": role,
+        "NTE": nte,
+        "OBX": obx,
+        "DG1": dg1,
+        "SPM": spm,
+        "SAC": sac,
+    }
+
+
+def _timings(segment: Segment | None, field: int) -> list[Segment]:
+    """What ORC-7 and OBR-27 said until TQ1 came."""
+    raw = segment.get(field) if segment else ""
+    return timings(raw, segment.label) if segment and raw else []
+
+
+class Results(Orders):
+    """Orders of which every one is reported."""
+
+    REPORTED: ClassVar[bool] = True
+    __slots__ = ()
+
+
+class Specimens(Results):
+    """Specimens first, then the orders carried out on each (HL7 v2.8.2, OUL^R22 to R24); an ORC may follow its OBR."""
+
+    __slots__ = ("_taken",)
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._taken: Segment | None = None
+
+    def spm(self, segment: Segment) -> None:
+        """A specimen of the order before it, else of those that follow."""
+        building = self.scene.building
+        if self._order is not None and self._specimen is None:
+            super().spm(segment)
+            return
+        self.close()
+        self._taken = None
+        scope = (f"institution:{building.institution}", building.patient, "message", building.control_id)
+        self.scene.annotated = self._specimen = specimen_of(segment, building, scope)
+
+    def obr(self, segment: Segment) -> None:
+        """What was done with the specimen before it."""
+        specimen = self._specimen
+        after = self._after(segment)
+        if after is not None and after.id == "ORC":
+            self._common, self._waiting, self._taken = after, [], after
+        super().obr(segment)
+        if specimen is not None and isinstance(self._order, Order):
+            self._order.use(specimen)
+            self._specimen = specimen
+
+    def orc(self, segment: Segment) -> None:
+        """An order begins, unless the OBR before it is already the order."""
+        if segment is not self._taken:
+            specimen = self._specimen
+            super().orc(segment)
+            self._specimen = specimen
+
+    def obx(self, segment: Segment) -> None:
+        """A result of the order; right after an SPM, one about the specimen."""
+        if self._order is None and self._specimen is not None:
+            scene = self.scene
+            self._chart().obx(segment)
+            if scene.annotated is not None:
+                scene.annotated["specimen"] = {"reference": f"Specimen/{self._specimen['id']}"}
+            return
+        super().obx(segment)
+
+    def _after(self, segment: Segment) -> Segment | None:
+        segments = self.scene.reading.message.segments
+        at = next(at for at, one in enumerate(segments) if one is segment)
+        return segments[at + 1] if at + 1 < len(segments) else None
+
+    READS: ClassVar[Mapping[str, Read]] = {**Results.READS, "SPM": spm, "OBR": obr, "ORC": orc, "OBX": obx}

@@ -1,4 +1,4 @@
-"""Orders and their results: ORC, OBR, NTE, OBX, SPM, TQ1 of ORU^R01, and OBX of ADT.
+"""Orders and their results: ORC, OBR, NTE, OBX, SPM and TQ1, and OBX without an order.
 
 Sources: HL7 v2-to-FHIR, ORC[ServiceRequest], OBR[ServiceRequest], OBR[DiagnosticReport], OBR[Specimen],
 OBX[Observation], SPM[Specimen], NTE[Observation], TQ1[ServiceRequest]; HL7 v2.8.2 chapter 7.
@@ -16,6 +16,8 @@ from normalise.hl7v2.escapes import free_text, text
 from normalise.hl7v2.identifiers import entity
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.references import refer
+from normalise.hl7v2.tables import VOCABULARIES
+from normalise.hl7v2.times import moment
 from normalise.hl7v2.values import absent
 from normalise.hl7v2.visits import subject
 from normalise.ids import derive
@@ -34,7 +36,7 @@ _VALUES: Final = frozenset(
 
 
 class Order:
-    """One OBR with its ORC: the request, the report, and the results and specimens that follow."""
+    """One OBR with its ORC, or an ORC alone: the request, the report, and the results and specimens that follow."""
 
     __slots__ = (
         "_building",
@@ -43,45 +45,59 @@ class Order:
         "_observations",
         "_occurrences",
         "_report",
+        "_reported",
         "_request",
         "_requested",
         "_specimens",
     )
 
-    def __init__(self, orc: Segment | None, obr: Segment, building: Building) -> None:
-        building.at = obr
+    def __init__(self, orc: Segment | None, obr: Segment | None, building: Building, *, reported: bool) -> None:
+        """The request belongs to the message, and the report where there is one.
+
+        Args:
+            orc: The common part, or None.
+            obr: The detail, or None where an ORC stands alone.
+            building: The message.
+            reported: Whether the message reports results; an order has a report only where OBR-22 or OBR-25 say so.
+        """
+        given = obr or orc
+        assert given is not None  # whoever begins an order has read one of them
+        building.at = given
         self._building = building
         self._obr = obr
+        self._reported = reported
         self._observations: list[Body] = []
         self._specimens: list[Body] = []
         self._occurrences: dict[tuple[str, ...], int] = {}
-        placer, filler = _number(orc, obr, 2, "PLAC", building), _number(orc, obr, 3, "FILL", building)
+        placer, filler = order_number(orc, obr, 2, "PLAC", building), order_number(orc, obr, 3, "FILL", building)
         identifiers = [one for one in (placer, filler) if one]
-        code = text(obr.first(4)) or text(obr.first(4, 2))
-        alone = ("message", building.control_id, obr.label)
-        self._key = (*_scope(filler or placer, alone, building), code)
-        request_key = (*_scope(placer or filler, alone, building), code)
+        code = (text(obr.first(4)) or text(obr.first(4, 2))) if obr else ""
+        alone = ("message", building.control_id, given.label)
+        self._key = (*order_scope(filler or placer, alone, building), code)
+        request_key = (*order_scope(placer or filler, alone, building), code)
         self._request = self._make_request(orc, identifiers, derive("ServiceRequest", *request_key))
         self._requested = f"ServiceRequest/{self._request['id']}"
-        self._report = self._make_report(identifiers)
+        told = obr is not None and (reported or _is_reported(obr, building))
+        self._report = self._make_report(obr, identifiers) if obr and told else None
 
     def _make_request(self, orc: Segment | None, identifiers: list[Body], id_: str) -> Body:
         body: Body = {"resourceType": "ServiceRequest", "id": id_, "subject": subject(self._building)}
         if identifiers:
             body["identifier"] = list(identifiers)
-        body["intent"] = "reflex-order" if text(self._obr.first(11)) == "G" else "order"
+        body["intent"] = "reflex-order" if self._obr and text(self._obr.first(11)) == "G" else "order"
         if orc is not None:
             _ORC.apply(orc, body, self._building)
-        _REQUEST.apply(self._obr, body, self._building)
+        if self._obr is not None:
+            _REQUEST.apply(self._obr, body, self._building)
         body.setdefault("status", "unknown")
         return self._building.add(self._within(body))
 
-    def _make_report(self, identifiers: list[Body]) -> Body:
+    def _make_report(self, obr: Segment, identifiers: list[Body]) -> Body:
         body: Body = {"resourceType": "DiagnosticReport", "id": derive("DiagnosticReport", *self._key)}
         body |= {"subject": subject(self._building), "basedOn": [refer(self._request)]}
         if identifiers:
             body["identifier"] = list(identifiers)
-        _REPORT.apply(self._obr, body, self._building)
+        _REPORT.apply(obr, body, self._building)
         if "status" not in body:
             self._building.note("required", 25, "Expected a result status; written as unknown.")
             body["status"] = "unknown"
@@ -93,50 +109,72 @@ class Order:
         return body
 
     def observe(self, obx: Segment, specimen: Body | None) -> Body | None:
-        """The result of an OBX belongs to the report; one after an SPM is about that specimen.
+        """The result of an OBX belongs to the report, or was sent along with the order.
 
-        Words without OBX-3 are about what was ordered; an OBX that says nothing is left out, and None returned.
+        One after an SPM is about that specimen. Words without OBX-3 are about what was ordered; an OBX that says
+        nothing is left out, and None returned.
         """
-        body = _observation(obx, self._building, self._key, self._occurrences)
+        scope = self._key if self._reported else (*self._key, "sent along")
+        body = _observation(obx, self._building, scope, self._occurrences)
         if "code" not in body:
-            if not _says_something(body):
+            if not _says_something(body) or "code" not in self._request:
                 self._building.note("required", 5, "Expected a code or a value, neither came; the segment is left out.")
                 return None
             self._building.note("required", 3, "Expected what was observed; written as what was ordered.")
-            body["code"] = {"text": wording(self._report["code"])}
-        if "effectiveDateTime" not in body:  # OBX-14: when absent, the observation time of the OBR holds
-            if "effectiveDateTime" in self._report:
-                body["effectiveDateTime"] = self._report["effectiveDateTime"]
-            elif "effectivePeriod" in self._report:
-                body["effectivePeriod"] = dict(self._report["effectivePeriod"])
-        body["basedOn"] = [{"reference": self._requested}]
+            body["code"] = {"text": wording(self._request["code"])}
         if specimen is not None:
             body["specimen"] = refer(specimen)
+        if self._reported and self._report is not None:
+            return self._add_result(body, self._report)
         stored = self._building.add(self._within(body))
-        self._report.setdefault("result", []).append({"reference": f"Observation/{stored['id']}"})
+        self._request.setdefault("supportingInfo", []).append({"reference": f"Observation/{stored['id']}"})
+        return stored
+
+    def _add_result(self, body: Body, report: Body) -> Body:
+        if "effectiveDateTime" not in body:  # OBX-14: when absent, the observation time of the OBR holds
+            if "effectiveDateTime" in report:
+                body["effectiveDateTime"] = report["effectiveDateTime"]
+            elif "effectivePeriod" in report:
+                body["effectivePeriod"] = dict(report["effectivePeriod"])
+        body["basedOn"] = [{"reference": self._requested}]
+        stored = self._building.add(self._within(body))
+        report.setdefault("result", []).append({"reference": f"Observation/{stored['id']}"})
         self._observations.append(stored)
         return stored
 
     def collect(self, spm: Segment) -> Body:
         """The specimen of an SPM belongs to the order."""
-        building = self._building
-        building.at = spm
-        own = entity(spm.first(2, 2).replace("&", "^"), building) or entity(spm.first(2).replace("&", "^"), building)
-        alone = (*self._key, text(spm.first(1)) or spm.label, text(spm.first(4)))
-        body: Body = {"resourceType": "Specimen", "id": derive("Specimen", *_scope(own, alone, building))}
-        body |= {"subject": subject(building), "request": [refer(self._request)]}
-        stored = building.add(_SPM.apply(spm, body, building))
-        self._specimens.append(stored)
+        stored = specimen_of(spm, self._building, self._key)
+        self.use(stored)
         return stored
 
+    def use(self, specimen: Body) -> None:
+        """The order is carried out on this specimen."""
+        specimen.setdefault("request", []).append(refer(self._request))
+        self._specimens.append(specimen)
+
     def time(self, tq1: Segment) -> None:
-        """TQ1's part of the request stands in it."""
-        add_to(self._request, _TQ1.apply(tq1, {}, self._building))
+        """TQ1's part of the request stands in it; FHIR has one occurrence, and a timing says more than a moment."""
+        found = _TQ1.apply(tq1, {}, self._building)
+        if "occurrenceTiming" in found:
+            if "occurrenceTiming" in self._request:
+                self._building.note("structure", 0, "An order has more than one timing; the first is kept.")
+            self._request.pop("occurrenceDateTime", None)
+        add_to(self._request, found)
+
+    def explain(self, condition: Body) -> None:
+        """The condition is why it was ordered."""
+        add_to(self._request, {"reasonReference": [refer(condition)]})
 
     @property
-    def bodies(self) -> tuple[Body, Body]:
-        """The report and the request."""
-        return self._report, self._request
+    def bodies(self) -> tuple[Body, ...]:
+        """The report, where there is one, and the request."""
+        return (self._report, self._request) if self._report is not None else (self._request,)
+
+    @property
+    def request(self) -> Body:
+        """The request."""
+        return self._request
 
     def close(self) -> None:
         """The specimens are known: report and request name them, and each result when there is only one."""
@@ -145,7 +183,8 @@ class Order:
         references = [refer(one) for one in self._specimens]
         if not references:
             return
-        self._report["specimen"] = references
+        if self._report is not None:
+            self._report["specimen"] = references
         self._request["specimen"] = references
         if len(references) == 1:
             for observation in self._observations:
@@ -153,7 +192,7 @@ class Order:
 
     def _collect_source(self) -> None:
         """Until 2.6 the OBR itself describes the specimen, OBR-15 above all."""
-        if not any(self._obr.get(field).strip("^&~ ") for field in (9, 10, 14, 15, 39)):
+        if self._obr is None or not any(self._obr.get(field).strip("^&~ ") for field in (9, 10, 14, 15, 39)):
             return
         body: Body = {"resourceType": "Specimen", "id": derive("Specimen", *self._key, "OBR")}
         body |= {"subject": subject(self._building), "request": [refer(self._request)]}
@@ -170,10 +209,43 @@ def observe_patient(obx: Segment, building: Building, occurrences: dict[tuple[st
     return building.add(body)
 
 
+def observe(
+    obx: Segment,
+    building: Building,
+    scope: tuple[str, ...],
+    occurrences: dict[tuple[str, ...], int],
+    specimen: Body | None = None,
+) -> Body | None:
+    """The observation of an OBX that came along with something else belongs to the message, or None: it says nothing.
+
+    Args:
+        obx: The observation.
+        building: The message.
+        scope: What it is known within: the same code, OBX-4 and OBX-1 in it are the same observation.
+        occurrences: How often each came there before.
+        specimen: What it was observed on, or None.
+    """
+    body = _observation(obx, building, scope, occurrences)
+    if "code" not in body:
+        building.note("required", 3, "Expected what was observed; the segment is left out.")
+        return None
+    if specimen is not None:
+        body["specimen"] = refer(specimen)
+    if building.encounter:
+        body["encounter"] = {"reference": f"Encounter/{building.encounter}"}
+    return building.add(body)
+
+
 def note_of(nte: Segment, building: Building) -> Body | None:
     """Return the Annotation of an NTE: its repetitions are lines."""
     comment = "\n".join(free_text(one) for one in nte.get(3).split("~")).strip()
     return _NTE.apply(nte, {"text": comment}, building) if comment else None
+
+
+def _is_reported(obr: Segment, building: Building) -> bool:
+    """Whether an order says how far its report is (OBR-25), or when that last changed (OBR-22)."""
+    said = VOCABULARIES["ReportStatus"].find(text(obr.first(25))) or moment(text(obr.first(22)), building.zone)
+    return said is not None
 
 
 def _observation(
@@ -208,12 +280,28 @@ def _says_something(body: Body) -> bool:
     return not _VALUES.isdisjoint(body) or any("valueAttachment" in one for one in body.get("extension", ()))
 
 
-def _number(orc: Segment | None, obr: Segment, field: int, type_: str, building: Building) -> Body | None:
-    found = entity(obr.get(field).partition("~")[0], building, type_)
+def specimen_of(spm: Segment, building: Building, scope: tuple[str, ...]) -> Body:
+    """The Specimen of an SPM belongs to the message.
+
+    Args:
+        spm: The specimen.
+        building: The message.
+        scope: What it is known within when it has no number of its own.
+    """
+    building.at = spm
+    own = entity(spm.first(2, 2).replace("&", "^"), building) or entity(spm.first(2).replace("&", "^"), building)
+    alone = (*scope, text(spm.first(1)) or spm.label, text(spm.first(4)))
+    body: Body = {"resourceType": "Specimen", "id": derive("Specimen", *order_scope(own, alone, building))}
+    return building.add(_SPM.apply(spm, body | {"subject": subject(building)}, building))
+
+
+def order_number(orc: Segment | None, obr: Segment | None, field: int, type_: str, building: Building) -> Body | None:
+    """Return the Identifier of an order: the detail's, else the common part's."""
+    found = entity(obr.get(field).partition("~")[0], building, type_) if obr else None
     return found or (entity(orc.get(field).partition("~")[0], building, type_) if orc else None)
 
 
-def _scope(number: Body | None, alone: tuple[str, ...], building: Building) -> tuple[str, ...]:
+def order_scope(number: Body | None, alone: tuple[str, ...], building: Building) -> tuple[str, ...]:
     """What an order or specimen is known by: its number and who gave it, else its place in this message."""
     if number is None:
         return (f"institution:{building.institution}", building.patient, *alone)

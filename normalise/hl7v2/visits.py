@@ -101,8 +101,10 @@ def _add_financial_classes(pv1: Segment, building: Building, mode: Mode) -> None
             building.add(body | {"payor": [{"display": name}]}, mode)
 
 
-def add_diagnosis(dg1: Segment, encounter: Body | None, building: Building, mode: Mode) -> None:
-    """A Condition, and its role in the Encounter."""
+def add_diagnosis(
+    dg1: Segment, encounter: Body | None, building: Building, mode: Mode, *, role: bool = True
+) -> Body | None:
+    """A Condition, or None; and its role in the Encounter, unless an order says no more than why it was given."""
     body: Body = {"resourceType": "Condition", "subject": subject(building)}
     _CONDITION.apply(dg1, body, building)
     own = entity(dg1.get(20).partition("~")[0], building)
@@ -113,7 +115,7 @@ def add_diagnosis(dg1: Segment, encounter: Body | None, building: Building, mode
         body["id"] = building.id_within("Condition", building.patient, visit, *_code_key(body["code"]))
     else:
         building.note("required", 3, "Expected a diagnosis code or description; the segment is left out.")
-        return
+        return None
     if text(dg1.first(21)) != "D":  # FHIR invariant con-5: no clinical status for what was entered in error
         body["clinicalStatus"] = {"coding": [{"system": f"{_TERMINOLOGY}condition-clinical", "code": "active"}]}
     category = "encounter-diagnosis" if encounter else "problem-list-item"
@@ -121,10 +123,11 @@ def add_diagnosis(dg1: Segment, encounter: Body | None, building: Building, mode
     if encounter:
         body["encounter"] = refer(encounter)
     stored = building.add(body, mode)
-    if encounter is not None:
-        role = {"condition": refer(stored), **_DIAGNOSIS.apply(dg1, {}, building)}
-        if role not in encounter.setdefault("diagnosis", []):
-            encounter["diagnosis"].append(role)
+    if encounter is not None and role:
+        part = {"condition": refer(stored), **_DIAGNOSIS.apply(dg1, {}, building)}
+        if part not in encounter.setdefault("diagnosis", []):
+            encounter["diagnosis"].append(part)
+    return stored
 
 
 def _code_key(code: Body) -> tuple[str, str]:

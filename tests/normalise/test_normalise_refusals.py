@@ -29,7 +29,7 @@ def message(*segments: str, event: str = "ADT^A08", version: str = "2.5.1") -> b
         (message(PID, version="3.0"), "version", "MSH-12"),
         (message(PID, version=""), "version", "MSH-12"),
         (message(PID, version="2.x"), "version", "MSH-12"),
-        (message(PID, event="SIU^S12"), "unknown_event", "MSH-9"),
+        (message(PID, event="QBP^Q11"), "unknown_event", "MSH-9"),
         (message(PID, event=""), "unknown_event", "MSH-9"),
         (message("EVN|A08"), "required", "PID"),
         (message("PID|1||^^^EAST||张伟"), "required", "PID-3"),

@@ -29,6 +29,11 @@ ELSEWHERE = {
     "NTE-Annotation": {"NTE-3"},  # results.py: repetitions are lines
     "OBX-Observation": {"OBX-6", "OBX-24"},  # the unit of OBX-5; the address of OBX-23's organisation
     "ROL-Patient": {"ROL-3"},  # the condition of the row
+    "ORC-MedicationAdministration": {"ORC-2", "ORC-3"},  # pharmacy.py
+    "ORC-Immunization": {"ORC-2", "ORC-3"},  # vaccines.py
+    "RXA-Immunization": {"RXA-7", "RXA-21", "RXA-28"},  # the unit of RXA-6; vaccines.py; the address of RXA-27
+    # RXO-Medication, units; RXE-19 stands there by mistake and is mapped in RXE-MedicationRequest
+    "RXO-MedicationRequest": {"RXE-19", *(f"RXO-{field}" for field in (1, 4, 5, 12, 18, 19, 25, 26))},
 }
 NOT_MAPPED = {
     "DG1-Condition": {"DG1-22"},
@@ -47,8 +52,9 @@ NOT_MAPPED = {
     "ROL-Encounter": {"ROL-1", "ROL-11", "ROL-12", "ROL-13", "ROL-14"},  # the Practitioner stands for its role
     "ROL-Patient": {"ROL-1", "ROL-5", "ROL-6", "ROL-11", "ROL-12", "ROL-13", "ROL-14"},
     "SPM-Specimen": {"SPM-32"},
-    # A result repeats nothing: frequencies and their bounds are of orders.
-    "TQ1-ServiceRequest": {f"TQ1-{field}" for field in (3, 4, 5, 6, 7, 8, 13, 14)},
+    "ORC-MedicationAdministration": {"ORC-1"},  # businessEvent: an extension of requests
+    "TQ1-ServiceRequest": {"TQ1-5"},  # offset: FHIR has none without an event, and RPT.9 says it with its event
+    "TQ1-MedicationRequest": {"TQ1-5"},  # as above
 }
 #: Tables that hold every field of the reference.
 WHOLE = {
@@ -59,6 +65,8 @@ WHOLE = {
     "PRT-Patient",
     "PV1-Coverage",
     "PV1-Patient",
+    "RXR-Immunization",
+    "RXR-MedicationRequest",
 }
 #: What the reference calls the segments and targets of some tables.
 NAMES = {
