@@ -21,6 +21,7 @@ PULL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector",
         "his.cda_documents": "connectors.his.cda_documents:DocumentsConnector",
+        "his.sql_tables": "connectors.his.sql_tables:TablesConnector",
     }
 )
 LISTEN: Final[Mapping[str, str]] = MappingProxyType({"his.hl7v2_mllp": "connectors.his.hl7v2_mllp:Listener"})

@@ -1,0 +1,145 @@
+"""Tables and views of a hospital's database, read-only, by any driver of SQLAlchemy: what is new, and what vanished.
+
+Each row becomes one record of canonical JSON, named by its table and key. Each page is a snapshot in which the server
+counts first, so that a row that it has and does not give is noticed. A table is read from its watermark on
+(`sql_reading`), or compared as a whole with what it held (`sql_compare`), which also finds deletions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from connectors.contract import BulkStore, DigestFactory, Finding, Found, Mark, PullConnector, utc_now
+from connectors.errors import Stop
+from connectors.his.sql_check import check
+from connectors.his.sql_compare import Comparison
+from connectors.his.sql_kept import Readable, is_readable
+from connectors.his.sql_reading import Progress, Reading
+from connectors.his.sql_session import Session
+from connectors.his.sql_settings import SqlSettings, Table, read_sql_settings
+from connectors.his.sql_shape import Drift, Shape, drifts
+from schemas.records import Refusal
+from schemas.source import Source
+
+log = logging.getLogger(__name__)
+
+_CENTURY: Final = timedelta(days=36_525)
+
+
+class TablesConnector(PullConnector):
+    """Pulls the tables of a source in the order of its settings.
+
+    Cursor: ``{"tables": {<name>: {"w": <watermark>, "types": {<column>: <type>}, …}}}``; see `sql_reading.Reading`.
+
+    Attributes:
+        drifted: How tables differed from what they were, as the last reading met them.
+    """
+
+    media: ClassVar[str] = "row"
+    shape: ClassVar[type] = SqlSettings
+
+    def __init__(
+        self,
+        source: Source,
+        home: Path,
+        digest: DigestFactory = hashlib.sha256,
+        now: Callable[[], datetime] = utc_now,
+        bulk: BulkStore | None = None,
+    ) -> None:
+        super().__init__(source, home, digest, now, bulk)
+        self.settings = read_sql_settings(source)
+        self.session = Session(source, self.settings, home)
+        self.drifted: tuple[Drift, ...] = ()
+
+    def read(self, cursor: Mapping[str, Any]) -> Iterator[Found | Mark]:
+        """Yield the rows of each table that are new since the cursor, and a mark behind each page."""
+        before: Mapping[str, Any] = cursor.get("tables", {})
+        progress = Progress({name: entry for name, entry in before.items() if name in self.settings.tables})
+        self.drifted = ()
+        for name in self.settings.tables:
+            yield from self._table(name, before.get(name, {}), progress)
+
+    def _table(self, name: str, entry: Mapping[str, Any], progress: Progress) -> Iterator[Found | Mark]:
+        with self.session.transaction() as connection:
+            shape = self.session.look(connection, name)
+            now = self.session.dialect.now(connection)
+        met = tuple(drifts(name, entry.get("types", {}), shape.types()))
+        if met:
+            self._tell(met)
+        items = self._items(shape, entry, progress, now)
+        if met and self.source.drift == "set_aside":
+            items = _set_aside(items, met[0], name, entry, progress)
+        yield from items
+
+    def _tell(self, met: tuple[Drift, ...]) -> None:
+        self.drifted += met
+        for one in met:
+            log.warning("%s: %s", self.source.id, one)
+        if self.source.drift == "freeze":
+            raise Stop(
+                f"{self.source.id}: {met[0]}; agree with the hospital, then set drift to evolve for one run "
+                "(`xinglin source profile` shows the table as it is now)"
+            )
+
+    def _items(
+        self, shape: Shape, entry: Mapping[str, Any], progress: Progress, now: datetime
+    ) -> Iterator[Found | Mark]:
+        bulk = self.bulk
+        if is_readable(bulk) and self._due(shape.settings, entry, now):
+            return self._compared(shape, entry, progress, bulk)
+        return Reading(self.session, shape, entry, progress).run()
+
+    def _compared(
+        self, shape: Shape, entry: Mapping[str, Any], progress: Progress, bulk: Readable
+    ) -> Iterator[Found | Mark]:
+        return Comparison(self.session, shape, entry, progress, bulk).run()
+
+    @staticmethod
+    def _due(table: Table, entry: Mapping[str, Any], now: datetime) -> bool:
+        """Whether the whole table is compared now; never in the middle of a reading."""
+        if "at" in entry or (table.watermark and table.compare_hours is None):
+            return False
+        if (last := entry.get("compared")) is None or table.compare_hours is None:
+            return True
+        # A clock that was set back must not put the comparison off.
+        elapsed = now - datetime.fromisoformat(last)
+        return abs(elapsed) >= timedelta(hours=table.compare_hours)
+
+    def check(self) -> tuple[Finding, ...]:
+        """Return what can be told of the database: connection, rights, clock, character sets, tables and columns."""
+        return check(self.session, self.settings, self.now)
+
+    def future(self, cursor: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a cursor behind all rows: watermarks a century on, tables without one at their end."""
+        tables = {name: self._beyond(self.settings.tables[name], entry) for name, entry in cursor["tables"].items()}
+        return {"tables": tables}
+
+    @staticmethod
+    def _beyond(table: Table, entry: Mapping[str, Any]) -> dict[str, Any]:
+        from connectors.his.sql_ranges import earlier
+
+        moved = dict(entry)
+        if "w" in entry:
+            moved["w"] = earlier(entry["w"], -int(_CENTURY.total_seconds()), -(10**15))
+        elif not table.watermark and "last" in entry:
+            moved |= {"at": entry["last"], "since": None, "top": None, "began": utc_now().isoformat()}
+        return moved
+
+
+def _set_aside(
+    items: Iterator[Found | Mark], drift: Drift, name: str, entry: Mapping[str, Any], progress: Progress
+) -> Iterator[Found | Mark]:
+    """Yield a drifted table's rows as refused, its cursor where it was: they come again once the drift is accepted."""
+    message = f"the column {drift.change}; agree with the hospital, then set drift to evolve: the rows are read again"
+    refusal = Refusal("drift", f"{drift.table}.{drift.column}", message)
+    for item in items:
+        if isinstance(item, Mark):
+            yield progress.mark(name, entry)
+        else:
+            yield replace(item, refusal=refusal)
