@@ -23,6 +23,7 @@ REASONS: Final = MappingProxyType(
         "bad_value": "An element holds a value that its data type does not allow.",
         "unmapped": "No mapping table has this code or measure; it is kept as it came.",
         "not_json": "The bytes are not JSON.",
+        "overlap": "Two devices measured the same time; one of them is counted.",
         "imprecise": "A value was less exact than FHIR requires and was completed; what was added is said.",
         "structure": "Segments stand where the message structure does not allow them.",
         "fhir_structure": "The resulting resource is not valid FHIR R4.",
