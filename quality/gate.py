@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quality.expectations import Expectations
+from quality.invariants import check_invariants
 from quality.structure import check_structure
 from quality.suite import SUITES, Rule, load_suite
 from quality.tables import TableBuilder
@@ -83,7 +84,7 @@ class Gate:
             self._expectations = Expectations(self._suite)
         refusals: list[list[Refusal]] = [[] for _ in batch]
         warnings: list[list[Refusal]] = [[] for _ in batch]
-        sound, structure = _sound(batch, refusals)
+        sound, structure = _sound(batch, refusals, self._suite.invariants)
         for content, found in zip(batch, refusals, strict=True):
             found += [note for note in content.notes if self._unread(note)]
         tables = self._builder.build(batch, sound)
@@ -102,13 +103,21 @@ class Gate:
         return note.code == "bad_value" and note.where in self._suite.unread
 
 
-def _sound(batch: Sequence[Normalised], refusals: list[list[Refusal]]) -> tuple[list[list[Resource]], RuleResult]:
-    """Return the resources of each record whose structure is right, and write down the others."""
+def _sound(
+    batch: Sequence[Normalised], refusals: list[list[Refusal]], invariants: bool
+) -> tuple[list[list[Resource]], RuleResult]:
+    """Return the resources of each record whose structure is right, and write down the others.
+
+    Invariants cost several times what the structure costs. What our own tables make cannot break them, so they are
+    asked only of what comes as FHIR (``invariants`` of the suite).
+    """
     sound, checked = [], 0
     for content, found in zip(batch, refusals, strict=True):
         right = []
         for resource in content.resources:
             fault = check_structure(resource.body)
+            if fault is None and invariants:
+                fault = check_invariants(resource.body)
             if fault is not None:
                 found.append(Refusal(fault.code, resource.segment, f"{fault.where}: {fault.message}"))
             elif "id" not in resource.body:

@@ -77,7 +77,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A checked suite: columns by table, lookups, rules in the file's order, and fields that must be readable."""
+    """A checked suite: columns by table, lookups, rules in the file's order, fields that must be readable.
+
+    Attributes:
+        invariants: Whether every resource is held to FHIR's invariants, too (`quality.invariants`).
+    """
 
     name: str
     title: str
@@ -85,6 +89,7 @@ class Suite:
     lookups: Mapping[str, Mapping[str, tuple[float, ...]]]
     rules: tuple[Rule, ...]
     unread: frozenset[str] = frozenset()
+    invariants: bool = False
 
 
 def load_suite(name: str, folder: Path = SUITES) -> Suite:
@@ -121,7 +126,8 @@ def _suite(name: str, document: Mapping[str, Any]) -> Suite:
         for lookup, rows in document["lookups"].items()
     }
     rules = tuple(_rule(rule) for rule in document["rules"])
-    return Suite(name, document["title"], tables, lookups, rules, frozenset(document["unread"]))
+    unread = frozenset(document["unread"])
+    return Suite(name, document["title"], tables, lookups, rules, unread, document["invariants"])
 
 
 def _column(name: str, spec: Mapping[str, Any]) -> Column:
