@@ -9,7 +9,7 @@ from normalise.hl7v2.building import Body
 from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.consents import add_consent
 from normalise.hl7v2.message import Segment
-from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, merge, start_patient
+from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, start_patient
 from normalise.hl7v2.results import note_of, observe_patient
 from normalise.hl7v2.roles import add_role, takes_roles
 from normalise.hl7v2.scene import Group, Read, Scene
@@ -50,11 +50,6 @@ class Chart(Group):
     def nk1(self, segment: Segment) -> None:
         """A relative."""
         add_relative(segment, self.scene.patient, self.scene.building, self.scene.mode)
-
-    def mrg(self, segment: Segment) -> None:
-        """The patient that this one replaces."""
-        if self.scene.reading.event.kind == "merge":
-            merge(segment, self.scene.patient, self.scene.building)
 
     def pv1(self, segment: Segment) -> None:
         """A visit begins, unless the event is none of a visit."""
@@ -136,7 +131,6 @@ class Chart(Group):
         "PID": pid,
         "PD1": pd1,
         "NK1": nk1,
-        "MRG": mrg,
         "PV1": pv1,
         "PV2": pv2,
         "DG1": dg1,

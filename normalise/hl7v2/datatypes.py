@@ -239,6 +239,12 @@ def _by_identifier(raw: str, building: Building, field: int, argument: str) -> B
     return {"identifier": found} if found else None
 
 
+def _parent(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    """The order of this type that an EIP names: the placer's number of it, else the filler's."""
+    found = identifiers.pair(raw, building, 0, "PLAC") or identifiers.pair(raw, building, 1, "FILL")
+    return {"type": argument, "identifier": found} if found else None
+
+
 def _specimen_source(raw: str, building: Building, _: int) -> Body | None:
     """SPS, the specimen source of OBR-15 until 2.6: its components are CEs divided by ``&``."""
     parts = [*raw.split("^"), "", "", "", ""]
@@ -286,6 +292,7 @@ _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
     "ST.identifier": lambda raw, building, _, argument: identifiers.number(raw, building, argument),
     "XTN": lambda raw, building, _, argument: people.contact_point(raw, building, argument),
     "Reference.identifier": _by_identifier,
+    "parent": _parent,
     "participant": _participant,
     "place": _place,
     "performer": _performer,

@@ -14,6 +14,7 @@ from typing import Final
 from normalise.hl7v2.billing import Charges
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
+from normalise.hl7v2.moves import Moves
 from normalise.hl7v2.orders import Orders, Results, Specimens
 from normalise.hl7v2.pharmacy import Pharmacy
 from normalise.hl7v2.scene import Group, Read
@@ -28,6 +29,7 @@ GROUPS: Final[Mapping[str, type[Group]]] = {
     "specimens": Specimens,
     "pharmacy": Pharmacy,
     "vaccines": Vaccines,
+    "moves": Moves,
     "charges": Charges,
     "documents": Documents,
     "appointments": Appointments,

@@ -45,7 +45,7 @@ def repeat_pattern(raw: str, building: Building, field: int) -> Body | None:
     days = [text(one) for one in parts[2:4]]
     if text(parts[1]) == "DW" and (named := [_DAYS[int(one) - 1] for one in days if one in "1234567" and one]):
         repeat["dayOfWeek"] = named
-    period, span = quantity(text(parts[4]), {}), unit_of_time(text(parts[5]) or "s")
+    period, span = quantity(text(parts[4]), {}), unit_of_time(_first(parts[5]) or "s")
     if period and span:
         repeat |= {"period": period["value"], "periodUnit": span}
     repeat |= _event(parts)
@@ -69,7 +69,7 @@ def _event(parts: list[str]) -> Body:
         return {}
     found: Body = {"when": [when.code]}
     offset = quantity(text(parts[8]), {})
-    minutes = _MINUTES.get(unit_of_time(text(parts[9]) or "min"))
+    minutes = _MINUTES.get(unit_of_time(_first(parts[9]) or "min"))
     if offset and minutes and offset["value"] >= 0:
         found["offset"] = round(offset["value"] * minutes)
     return found
@@ -77,7 +77,7 @@ def _event(parts: list[str]) -> Body:
 
 def occurrence(raw: str, building: Building, field: int) -> Body | None:
     """Return ``duration`` and ``durationUnit`` of a CQ; FHIR has no other units than those of time."""
-    number, span = _timed(raw)
+    number, span, _ = _timed(raw)
     if number is None:
         building.note("bad_value", field, "Expected a number and a unit of time; left out.")
         return None
@@ -86,19 +86,25 @@ def occurrence(raw: str, building: Building, field: int) -> Body | None:
 
 def duration(raw: str, building: Building, field: int) -> Body | None:
     """Return the Duration of a CQ."""
-    number, span = _timed(raw)
+    number, span, said = _timed(raw)
     if number is None:
         building.note("bad_value", field, "Expected a number and a unit of time; left out.")
         return None
-    return {"value": number, "unit": span, "system": _UCUM, "code": span}
+    return {"value": number, "unit": said, "system": _UCUM, "code": span}
 
 
-def _timed(raw: str) -> tuple[Any, str]:
+def _timed(raw: str) -> tuple[Any, str, str]:
+    """Number, UCUM unit and the unit's own wording; no number where either is none."""
     sent, _, rest = raw.partition("^")
     found = quantity(text(sent), {})
     names = [text(one) for one in rest.replace("&", "^").split("^")[:2]]
     span = next((known for name in names if (known := unit_of_time(name))), "")
-    return (found["value"], span) if found and span else (None, "")
+    said = next((name for name in reversed(names) if name), span)
+    return (found["value"], span, said) if found and span else (None, "", "")
+
+
+def _first(part: str) -> str:
+    return text(part.partition("&")[0])
 
 
 def amount(raw: str, building: Building, field: int, argument: str) -> Body | None:
