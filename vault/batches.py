@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from pymongo.client_session import ClientSession
@@ -37,19 +38,26 @@ class Batches:
         self._owners = owners
         self._settler = settler
 
-    def plan(self, source: str, batch_records: int, run: str) -> list[str]:
+    def plan(self, source: str, batch_records: int, run: str, past: bool = False) -> list[str]:
         """Every landed record of the source is in a batch; returns the ids of the open ones, oldest first.
 
         Records go in order of arrival, at most ``batch_records`` a batch. A second call returns the same open
-        batches and adds only what landed meanwhile; so does the call after a crash.
+        batches and adds only what landed meanwhile; so does the call after a crash. What was read again from the
+        past has batches of its own (``past``), so that it delays nothing that arrives; sent through again after a
+        fix, it goes with the others.
         """
-        while self._layout.transact(lambda session: self._plan_one(source, batch_records, run, session)):
+        while self._layout.transact(lambda session: self._plan_one(source, batch_records, run, past, session)):
             pass
-        found = self._batches.find({"source": source, "state": "open"}, {"_id": 1}).sort("number", 1)
+        wanted = {"source": source, "state": "open", "past": True if past else {"$ne": True}}
+        found = self._batches.find(wanted, {"_id": 1}).sort("number", 1)
         return [one["_id"] for one in found]
 
-    def _plan_one(self, source: str, size: int, run: str, session: ClientSession) -> bool:
-        pending = {"source": source, "status": "pending"}
+    def _plan_one(self, source: str, size: int, run: str, past: bool, session: ClientSession) -> bool:
+        pending: Document = {"source": source, "status": "pending"}
+        if past:
+            pending |= {"order": {"$lt": 0}, "replayed": {"$ne": True}}
+        else:
+            pending["$or"] = [{"order": {"$gte": 0}}, {"replayed": True}]
         found = self._landed.find(pending, {"_id": 1}, session=session).sort(ORDER).limit(size)
         if not (ids := [one["_id"] for one in found]):
             return False
@@ -57,9 +65,10 @@ class Batches:
         id_ = f"{source}-{number:06d}"
         change = {"$set": {"status": "batched", "batch": id_}}
         self._landed.update_many({"_id": {"$in": ids}}, change, session=session)
-        batch = {
+        batch: Document = {
             "_id": id_, "source": source, "number": number, "run": run, "state": "open", "records": len(ids),
             "mapping": "", "timings": {}, "reason": "", "created_at": datetime.now(UTC), "closed_at": None,
+            **({"past": True} if past else {}),
         }  # fmt: skip
         self._batches.insert_one(batch, session=session)
         return True
@@ -79,6 +88,14 @@ class Batches:
                 yield from self._open(page)
                 page, size = [], 0
         yield from self._open(page)
+
+    def newest(self, source: str, count: int) -> Iterator[LandedRecord]:
+        """Yield the records of a source that arrived last, the newest first, decrypted; erased ones are left out."""
+        statuses = ["pending", "batched", "sealed", "quarantined", "filtered"]  # all: each is one range of the index
+        wanted = {"source": source, "status": {"$in": statuses}, "unreadable": {"$ne": True}, "key": {"$exists": True}}
+        cursor = self._landed.find(wanted, batch_size=_READ).sort("order", -1).limit(count)
+        for page in iter(lambda: list(islice(cursor, _READ)), []):
+            yield from self._open(page)
 
     def _open(self, page: Sequence[Document]) -> Iterator[LandedRecord]:
         owners = {owner for document in page for owner in document.get("owners", ())}

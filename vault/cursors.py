@@ -54,11 +54,15 @@ class Cursors:
         return self._cursors.update_one(same, change).modified_count == 1
 
     def _settled(self, source: str, through: int) -> bool:
-        unfinished = {"source": source, "status": {"$in": ["pending", "batched"]}, "order": {"$lte": through}}
+        unfinished = {
+            "source": source,
+            "status": {"$in": ["pending", "batched"]},
+            "order": {"$gte": 0, "$lte": through},
+        }
         if self._layout["landing"].find_one(unfinished, {"_id": 1}):
             return False
         open_batches = self._layout["batches"].find({"source": source, "state": {"$ne": "reconciled"}}, {"_id": 1})
-        in_open = {"batch": {"$in": [one["_id"] for one in open_batches]}, "order": {"$lte": through}}
+        in_open = {"batch": {"$in": [one["_id"] for one in open_batches]}, "order": {"$gte": 0, "$lte": through}}
         return self._layout["landing"].find_one(in_open, {"_id": 1}) is None
 
     def _write(self, source: str, change: Document) -> None:

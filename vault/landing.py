@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -19,7 +19,8 @@ from shangmi import hmac_sm3
 from vault import box
 from vault.errors import Erased, Tampered, Unknown
 from vault.keystore import FileKeystore
-from vault.layout import Document, Layout
+from vault.layout import PAST, Document, Layout
+from vault.rhythm import Rhythm
 
 _DUPLICATE: Final = 11000
 #: Records in one insert; MongoDB splits above 48 MB anyway.
@@ -99,26 +100,43 @@ class Landing:
         self._layout = layout
         self._landing = layout["landing"]
         self._keys = keys
+        self._rhythm = Rhythm(layout)
 
     def put(self, raw: RawRecord) -> Landed:
         """Return once the record is on most members' disks; a repeat only counts."""
         return self.put_many((raw,))[0]
 
-    def put_many(self, raws: Sequence[RawRecord]) -> list[Landed]:
-        """Return, in order, once every record is on most members' disks; repeats only count."""
+    def put_many(self, raws: Sequence[RawRecord], past: bool = False) -> list[Landed]:
+        """Return, in order, once every record is on most members' disks; repeats only count.
+
+        Args:
+            raws: The records.
+            past: Whether they are read again from the past: their place in the order of arrival is before all that
+                arrived by itself, so what they become overwrites nothing newer.
+        """
         landed: list[Landed] = []
         for at in range(0, len(raws), _INSERT):
-            landed += self._put(raws[at : at + _INSERT])
+            landed += self._put(raws[at : at + _INSERT], past)
         return landed
 
-    def _put(self, raws: Sequence[RawRecord]) -> list[Landed]:
-        first = self._layout.take_numbers("landing", len(raws))
+    def _put(self, raws: Sequence[RawRecord], past: bool) -> list[Landed]:
+        name, start = ("landing/past", PAST) if past else ("landing", 0)
+        first = start + self._layout.take_numbers(name, len(raws))
         documents = [self._document(raw, first + position) for position, raw in enumerate(raws)]
         repeated = self._insert(documents)
         if repeated:
             again = [UpdateOne({"_id": documents[at]["_id"]}, {"$inc": {"seen": 1}}) for at in sorted(repeated)]
             self._landing.bulk_write(again, ordered=False)
+        if not past:
+            self._note(documents, repeated)
         return [Landed(document["_id"], at not in repeated) for at, document in enumerate(documents)]
+
+    def _note(self, documents: Sequence[Document], repeated: Container[int]) -> None:
+        """Count what came for the source's rhythm: by source, though one call is nearly always of one."""
+        for source in {document["source"] for document in documents}:
+            mine = [(at, one) for at, one in enumerate(documents) if one["source"] == source]
+            again = sum(at in repeated for at, _ in mine)
+            self._rhythm.note(source, len(mine) - again, again, mine[-1][1]["received_at"])
 
     def _insert(self, documents: Sequence[Document]) -> set[int]:
         """Insert; return the positions of those that stood there already."""
@@ -162,9 +180,11 @@ class Landing:
             return True
 
         try:
-            return Landed(id_, self._layout.transact(work))
+            landed = Landed(id_, self._layout.transact(work))
         except DuplicateKeyError:  # another process landed the same piece between our look and our insert
-            return Landed(id_, self._layout.transact(work))
+            landed = Landed(id_, self._layout.transact(work))
+        self._rhythm.note(unreadable.source, int(landed.new), int(not landed.new), unreadable.received_at)
+        return landed
 
     def set_aside(self, landed: Document, refusal: Refusal, mapping: str, session: ClientSession) -> None:
         """The quarantine holds why this landed record was not sealed, in place of an earlier reason."""

@@ -49,6 +49,8 @@ INDEXES: Final = {
     ],
     "identity_links": [IndexModel("pair")],
     "identity_questions": [IndexModel("owners"), IndexModel("state")],
+    "rhythm": [IndexModel([("source", 1), ("begins", 1)])],
+    "shapes": [IndexModel([("source", 1), ("at", 1)])],
     "quarantine": [IndexModel([("state", 1), ("code", 1)]), IndexModel([("batch", 1), ("state", 1)])],
 }
 
@@ -112,3 +114,5 @@ class Layout:
 
 
 ORDER: Final = [("order", ASCENDING)]
+#: What is read again from the past has numbers from here on: before all that arrives, so it overwrites nothing newer.
+PAST: Final = -(2**52)

@@ -111,7 +111,7 @@ class Quarantine:
         if not ids:
             return 0
         self._quarantine.update_many({"_id": {"$in": ids}}, {"$set": {"state": "replayed"}}, session=session)
-        back = {"$set": {"status": "pending", "batch": None}}
+        back = {"$set": {"status": "pending", "batch": None, "replayed": True}}
         self._layout["landing"].update_many({"_id": {"$in": ids}}, back, session=session)
         return len(ids)
 

@@ -20,7 +20,9 @@ from vault.owners import Owners
 from vault.persons import Persons
 from vault.quarantine import Quarantine
 from vault.records import Records
+from vault.rhythm import Rhythm
 from vault.settling import Settler
+from vault.shapes import Shapes
 
 #: The policy every envelope of this release is sealed under; the chain's parameters give it its meaning.
 DEFAULT_POLICY = "region/default"
@@ -83,6 +85,8 @@ class Vault:
         batches: Landed records on their way through.
         quarantine: What was set aside.
         cursors: How far sources were read.
+        rhythm: How much came from them, hour by hour.
+        shapes: Which parts their records have had so far.
         records: What was sealed.
         outbox: What the ledger is to be told.
         persons: Which patients are one person.
@@ -110,6 +114,7 @@ class Vault:
         self.batches = Batches(layout, self.landing, self._owners, settler)
         self.quarantine = Quarantine(layout, self.landing, keys)
         self.cursors = Cursors(layout, keys)
+        self.rhythm, self.shapes = Rhythm(layout), Shapes(layout)
         self.outbox = Outbox(layout, institution)
         self.records = Records(layout, index, self._owners, context)
         self.persons = Persons(layout, index)
