@@ -32,9 +32,9 @@ def _born_next_century(text: str) -> str:
     return _with_field(text, "PID", 7, "21260101")
 
 
-def _scheduling(text: str) -> str:
-    """Return it as an event that nobody mapped."""
-    return _with_field(text, "MSH", 8, "SIU^S12")
+def _staff(text: str) -> str:
+    """Return it as news of the staff, which tells nothing of a patient and is not mapped."""
+    return _with_field(text, "MSH", 8, "MFN^M02")
 
 
 def _version_3(text: str) -> str:
@@ -64,7 +64,7 @@ def _no_hl7(text: str) -> str:
 #: The kinds, in the order in which they occur.
 TROUBLES: Final = (
     Trouble("quality:patient-birth-not-in-future", False, "AA", _born_next_century),
-    Trouble("unknown_event", True, "AR", _scheduling),
+    Trouble("unknown_event", True, "AR", _staff),
     Trouble("charset", False, "AE", _no_charset),
     Trouble("version", True, "AR", _version_3),
     Trouble("truncated", True, "AE", _no_patient),

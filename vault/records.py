@@ -16,6 +16,7 @@ from vault.envelope import Context
 from vault.errors import Erased, Tampered, Unknown
 from vault.layout import Document, Layout
 from vault.owners import Owners
+from vault.persons import Person
 from vault.settling import type_numbers
 
 
@@ -108,6 +109,7 @@ class Records:
         self,
         *,
         patient: str | None = None,
+        person: Person | None = None,
         identifier: tuple[str, str] | None = None,
         code: tuple[str, str] | None = None,
         resource_type: str | None = None,
@@ -117,6 +119,7 @@ class Records:
 
         Args:
             patient: ``id`` of the Patient under whose key they are sealed.
+            person: Whose they are, whichever of the person's patients they came with.
             identifier: System and value of an ``identifier``.
             code: System and code of a coding in ``code``.
             resource_type: FHIR type.
@@ -129,9 +132,18 @@ class Records:
             wanted["tokens"] = {"$all": tokens}
         if patient is not None:
             wanted["owner"] = self._index.owner(patient)
+        if person is not None:
+            wanted["$and"] = [{"owner": {"$in": list(person.members)}}]
         if resource_type is not None:
             wanted["type"] = type_numbers().get(resource_type, -1)
         return [self._found(one) for one in self._records.find(wanted, _HEAD).limit(limit)]
+
+    def patient_of(self, owner: bytes) -> dict[str, Any]:
+        """Return the newest Patient under a patient's token; raises as `open`."""
+        wanted = {"owner": owner, "type": type_numbers()["Patient"], "latest": True}
+        if (document := self._records.find_one(wanted)) is None:
+            raise Unknown("no Patient is stored under that token")
+        return self._open(document)
 
     def envelope(self, locator: str) -> bytes:
         """Return the sealed bytes; raises `Unknown` where there are none."""

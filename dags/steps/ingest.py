@@ -172,6 +172,8 @@ def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) 
     for batch_id in batch_ids:
         total.update(vault.batches.reconcile(batch_id).as_dict())
     vault.cursors.advance(source_id)
+    if questions := vault.persons.examine():
+        log.warning("%s: %d questions of identity wait; see `xinglin identity list`", source_id, questions)
     log.info("reconcile %s: %s", source_id, dict(total))
     return dict(total)
 
