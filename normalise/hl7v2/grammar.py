@@ -17,6 +17,7 @@ from normalise.hl7v2.documents import Documents
 from normalise.hl7v2.moves import Moves
 from normalise.hl7v2.orders import Orders, Results, Specimens
 from normalise.hl7v2.pharmacy import Pharmacy
+from normalise.hl7v2.requisitions import Requisitions
 from normalise.hl7v2.scene import Group, Read
 from normalise.hl7v2.scheduling import Appointments
 from normalise.hl7v2.tables import KINDS
@@ -28,6 +29,7 @@ GROUPS: Final[Mapping[str, type[Group]]] = {
     "results": Results,
     "specimens": Specimens,
     "pharmacy": Pharmacy,
+    "requisitions": Requisitions,
     "vaccines": Vaccines,
     "moves": Moves,
     "charges": Charges,

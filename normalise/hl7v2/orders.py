@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final, Protocol
 
-from normalise.hl7v2.building import Body
+from normalise.hl7v2.billing import add_charge
+from normalise.hl7v2.building import Body, add_to
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.engine import mapper
+from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.ordering import add_acts, charged_account, study_of
+from normalise.hl7v2.references import refer
 from normalise.hl7v2.results import Order, specimen_of
 from normalise.hl7v2.scene import Group, Read, Scene
 from normalise.hl7v2.timing import timings
@@ -33,19 +37,22 @@ class Ordered(Protocol):
     def explain(self, condition: Body) -> None:
         """The condition is why it was ordered."""
 
+    def support(self, reference: Body) -> None:
+        """What is referred to is among what it goes by."""
+
     def close(self) -> None:
         """Nothing more follows."""
 
 
 class Orders(Group):
-    """ORC, OBR, TQ1, SPM, SAC and the OBX, DG1 and NTE that follow them: requests, specimens, what was sent along.
+    """ORC, OBR, TQ1, SPM, SAC and the OBX, DG1, NTE, FT1, BLG and CTI that follow them.
 
     Attributes:
         REPORTED: Whether every OBR has a report, as in messages of results; an order has one where it says so itself.
     """
 
     REPORTED: ClassVar[bool] = False
-    __slots__ = ("_common", "_order", "_specimen", "_waiting")
+    __slots__ = ("_charges", "_common", "_order", "_specimen", "_waiting")
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
@@ -53,6 +60,7 @@ class Orders(Group):
         self._waiting: list[Segment] | None = None
         self._order: Ordered | None = None
         self._specimen: Body | None = None
+        self._charges: list[Body] = []
 
     def close(self) -> None:
         """The last order is complete; one that is nothing but its ORC is a request all the same."""
@@ -65,6 +73,7 @@ class Orders(Group):
         if self._order is not None:
             self._order.close()
         self._order = self._specimen = self.scene.annotated = None
+        self._charges = []
         self.scene.about = ()
 
     def orc(self, segment: Segment) -> None:
@@ -83,12 +92,19 @@ class Orders(Group):
         waiting, self._waiting = self._waiting or [], None
         self._finish()
         self._order = order
+        self._trace(order)
         self.scene.about = order.bodies
         self.scene.annotated = order.bodies[-1]
         if timed and not any(one.id == "TQ1" for one in waiting):
             waiting = [*timed, *waiting]
         for segment in waiting:
             self.READS[segment.id](self, segment)
+
+    def _trace(self, order: Ordered) -> None:
+        """Who acted on the order is known, once for each ORC."""
+        if self._common is not None:
+            add_acts(self._common, order.bodies[-1], self.scene.reading.recorded, self.scene.building)
+            self._common = None
 
     def later(self, segment: Segment) -> bool:
         """Whether the segment waits for the detail of its order."""
@@ -146,6 +162,31 @@ class Orders(Group):
         else:
             _SAC.apply(segment, self._specimen, self.scene.building)
 
+    def ft1(self, segment: Segment) -> None:
+        """What the order costs."""
+        building = self.scene.building
+        charge = add_charge(segment, text(self.scene.reading.message.segments[0].first(3)), building)
+        if charge is not None:
+            self._charges.append(charge)
+            if self._order is not None:
+                add_to(charge, {"supportingInformation": [refer(self._order.bodies[-1])]})
+        self.scene.annotated = charge
+
+    def blg(self, segment: Segment) -> None:
+        """Which account is charged."""
+        account = charged_account(segment, self.scene.building)
+        if account is not None:
+            for charge in self._charges:
+                add_to(charge, {"account": [account]})
+            if self._order is not None:
+                self._order.support(account)
+
+    def cti(self, segment: Segment) -> None:
+        """Which study the order is part of."""
+        study = study_of(segment, self.scene.building)
+        if study is not None and self._order is not None:
+            self._order.support(study)
+
     def _chart(self) -> Chart:
         return next(one for one in self.scene.groups if isinstance(one, Chart))
 
@@ -160,6 +201,9 @@ class Orders(Group):
         "DG1": dg1,
         "SPM": spm,
         "SAC": sac,
+        "FT1": ft1,
+        "BLG": blg,
+        "CTI": cti,
     }
 
 

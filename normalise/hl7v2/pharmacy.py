@@ -14,6 +14,7 @@ from normalise.hl7v2.concepts import wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.ordering import settle_requester
 from normalise.hl7v2.orders import Ordered, Orders
 from normalise.hl7v2.references import refer
 from normalise.hl7v2.results import observe, order_number, order_scope
@@ -75,6 +76,8 @@ class Treatment:
         if orc is not None:
             _COMMON[type_].apply(orc, self.body, building)
         _DETAILS[segment.id].apply(segment, self.body, building)
+        if orc is not None and type_ == "MedicationRequest":
+            settle_requester(orc, self.body, building)
         self._settle(request)
         self.body = building.add(self.body)
 
@@ -136,6 +139,10 @@ class Treatment:
         if self.body["resourceType"] != "MedicationDispense":
             add_to(self.body, {"reasonReference": [refer(condition)]})
 
+    def support(self, reference: Body) -> None:
+        """What is referred to is among what it goes by."""
+        add_to(self.body, {"supportingInformation": [reference]})
+
     def route(self, rxr: Segment) -> None:
         """How it enters the body: the first route; others are alternatives that FHIR has no place for."""
         found = _ROUTES[self.body["resourceType"]].apply(rxr, {}, self._building)
@@ -161,11 +168,11 @@ class Treatment:
 
     def close(self) -> None:
         """The medication is known: a code, or a resource of its own where its form, strength or lot is told."""
+        self._building.at = self._segment
         medication = self._medication
         if not medication.keys() - {"code"}:
             unsaid = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
             if "code" not in medication:
-                self._building.at = self._segment
                 self._building.note("required", 0, "Expected which medication, none came; written as unknown.")
             self.body["medicationCodeableConcept"] = medication.get("code", unsaid)
             return
@@ -179,9 +186,9 @@ class Treatment:
 def _give_when(body: Body) -> None:
     """FHIR requires when it was given; HL7 requires RXA-3, and some send only that they gave it."""
     if "effectiveDateTime" not in body and "effectivePeriod" not in body:
-        body["_effectiveDateTime"] = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
-    period = body.get("effectivePeriod")
-    if period and period.get("start") == period.get("end"):
+        body["effectivePeriod"] = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
+    period = body.get("effectivePeriod", {})
+    if "start" in period and period["start"] == period.get("end"):
         body["effectiveDateTime"] = body.pop("effectivePeriod")["start"]
 
 

@@ -32,7 +32,7 @@ def add_provenance(reading: Reading, building: Building) -> None:
     event = _EVN.apply(evn, {}, building) if evn else {}
     by_patient: dict[str, list[Body]] = {}
     for resource in building.resources:
-        if resource.patient is not None:
+        if resource.patient is not None and resource.type != "Provenance":
             by_patient.setdefault(resource.patient, []).append(_target(resource))
     application = text(msh.first(3))
     for patient, targets in by_patient.items():

@@ -6,6 +6,7 @@ OBX[Observation], SPM[Specimen], NTE[Observation], TQ1[ServiceRequest]; HL7 v2.8
 
 from __future__ import annotations
 
+from copy import deepcopy as copy
 from functools import lru_cache
 from typing import Final
 
@@ -15,6 +16,7 @@ from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import free_text, text
 from normalise.hl7v2.identifiers import entity
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.ordering import settle_requester
 from normalise.hl7v2.references import refer
 from normalise.hl7v2.tables import VOCABULARIES
 from normalise.hl7v2.times import moment
@@ -33,6 +35,10 @@ _TQ1: Final = mapper("TQ1-ServiceRequest")
 _VALUES: Final = frozenset(
     f"value{kind}" for kind in ("Quantity", "CodeableConcept", "String", "Range", "Ratio", "Time", "DateTime", "Period")
 ) | {"component"}
+
+
+#: What an OBR says of how its specimens were collected: times, volume, collector, receipt.
+_COLLECTED: Final = (7, 8, 9, 10, 14)
 
 
 class Order:
@@ -90,6 +96,11 @@ class Order:
         if self._obr is not None:
             _REQUEST.apply(self._obr, body, self._building)
         body.setdefault("status", "unknown")
+        if orc is not None:
+            settle_requester(orc, body, self._building)
+        for name in ("extension", "basedOn"):  # what ORC and OBR both say
+            if len(body.get(name, ())) > 1:
+                body[name] = [one for at, one in enumerate(body[name]) if one not in body[name][:at]]
         return self._building.add(self._within(body))
 
     def _make_report(self, obr: Segment, identifiers: list[Body]) -> Body:
@@ -166,6 +177,10 @@ class Order:
         """The condition is why it was ordered."""
         add_to(self._request, {"reasonReference": [refer(condition)]})
 
+    def support(self, reference: Body) -> None:
+        """What is referred to is among what it goes by."""
+        add_to(self._request, {"supportingInfo": [reference]})
+
     @property
     def bodies(self) -> tuple[Body, ...]:
         """The report, where there is one, and the request."""
@@ -180,6 +195,8 @@ class Order:
         """The specimens are known: report and request name them, and each result when there is only one."""
         if not self._specimens:
             self._collect_source()
+        elif self._obr is not None and any(self._obr.get(field) for field in _COLLECTED):
+            self._complete_specimens(self._obr)
         references = [refer(one) for one in self._specimens]
         if not references:
             return
@@ -189,6 +206,19 @@ class Order:
         if len(references) == 1:
             for observation in self._observations:
                 observation.setdefault("specimen", references[0])
+
+    def _complete_specimens(self, obr: Segment) -> None:
+        """How a specimen was collected stands in the OBR where its SPM does not say (v2-to-FHIR, OML_O21)."""
+        found = _SOURCE.apply(obr, {}, self._building)
+        collection = found.get("collection", {})
+        for specimen in self._specimens:
+            if not specimen.get("collection", {}).keys().isdisjoint(("collectedDateTime", "collectedPeriod")):
+                for name in ("collectedDateTime", "collectedPeriod"):
+                    collection.pop(name, None)
+            for name, value in copy(collection).items():
+                specimen.setdefault("collection", {}).setdefault(name, value)
+            if "receivedTime" in found:
+                specimen.setdefault("receivedTime", found["receivedTime"])
 
     def _collect_source(self) -> None:
         """Until 2.6 the OBR itself describes the specimen, OBR-15 above all."""
@@ -267,7 +297,9 @@ def _observation(
 
 def _what(fields: list[str]) -> tuple[str, str, str, str]:
     """Code (or wording) and system of OBX-3, OBX-4 and OBX-1: what tells the results of one order apart."""
-    return *_named(fields[3]), fields[4] if len(fields) > 4 else "", fields[1]
+    if len(fields) < 5:
+        fields = [*fields, "", "", "", ""]
+    return *_named(fields[3]), fields[4], fields[1]
 
 
 @lru_cache(maxsize=4096)

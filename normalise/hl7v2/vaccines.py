@@ -106,6 +106,9 @@ class Vaccination:
         """The condition is why it was given."""
         add_to(self.body, {"reasonReference": [refer(condition)]})
 
+    def support(self, reference: Body) -> None:
+        """A vaccination has no place for it."""
+
     def route(self, rxr: Segment) -> None:
         """How and where it was given."""
         add_to(self.body, _RXR.apply(rxr, {}, self._building))

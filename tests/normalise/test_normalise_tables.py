@@ -24,8 +24,9 @@ ELSEWHERE = {
     "EVN-Provenance": {"EVN-2"},  # recorded: header.py, MSH-7 first
     "IN1-Coverage": {"IN1-4", "IN1-5", "IN1-16"},  # IN1-Organization, IN1-RelatedPerson
     "OBR-DiagnosticReport": {"OBR-2", "OBR-3"},  # results.py: ORC or OBR, one identifier
-    "OBR-ServiceRequest": {"OBR-2", "OBR-3", "OBR-11"},  # results.py
-    "ORC-ServiceRequest": {"ORC-2", "ORC-3"},  # results.py
+    "OBR-ServiceRequest": {"OBR-2", "OBR-3", "OBR-11", "OBR-27"},  # results.py; timing.py
+    # results.py; timing.py; ordering.py
+    "ORC-ServiceRequest": {"ORC-2", "ORC-3", "ORC-7", "ORC-21", "ORC-22", "ORC-23", "ORC-24"},
     "NTE-Annotation": {"NTE-3"},  # results.py: repetitions are lines
     "OBX-Observation": {"OBX-6", "OBX-24"},  # the unit of OBX-5; the address of OBX-23's organisation
     "ROL-Patient": {"ROL-3"},  # the condition of the row
@@ -41,17 +42,14 @@ NOT_MAPPED = {
     "IAM-AllergyIntolerance": {"IAM-14", "IAM-15", "IAM-27"},
     "IN1-Coverage": {"IN1-10"},
     "NK1-Patient": {"NK1-30", "NK1-31", "NK1-32"},
-    "OBR-ServiceRequest": {"OBR-17", "OBR-27"},
     "OBR-Specimen": {"OBR-13"},
     "OBX-Observation": {"OBX-29", "OBX-30", "OBX-33"},
-    "ORC-ServiceRequest": {"ORC-7", "ORC-14", "ORC-21", "ORC-22", "ORC-23", "ORC-24", "ORC-29"},
     "PID-Patient": {"PID-21", "PID-36"},
     "PR1-Procedure": {"PR1-7", "PR1-16"},
     "PV1-Encounter": {"PV1-40", "PV1-53"},
     "PV2-Encounter": {"PV2-22"},
     "ROL-Encounter": {"ROL-1", "ROL-11", "ROL-12", "ROL-13", "ROL-14"},  # the Practitioner stands for its role
     "ROL-Patient": {"ROL-1", "ROL-5", "ROL-6", "ROL-11", "ROL-12", "ROL-13", "ROL-14"},
-    "SPM-Specimen": {"SPM-32"},
     "ORC-MedicationAdministration": {"ORC-1"},  # businessEvent: an extension of requests
     "TQ1-ServiceRequest": {"TQ1-5"},  # offset: FHIR has none without an event, and RPT.9 says it with its event
     "TQ1-MedicationRequest": {"TQ1-5"},  # as above
