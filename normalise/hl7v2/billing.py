@@ -15,6 +15,7 @@ from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.references import refer
 from normalise.hl7v2.scene import Group, Read
+from normalise.hl7v2.tables import VOCABULARIES
 from normalise.hl7v2.visits import subject
 
 _CHARGE: Final = mapper("FT1-ChargeItem")
@@ -35,6 +36,22 @@ class Charges(Group):
         self.scene.annotated = charge
 
     READS: ClassVar[Mapping[str, Read]] = {"FT1": ft1}
+
+
+class Accounts(Group):
+    """PID of BAR: the event is about the account of PID-18."""
+
+    __slots__ = ()
+
+    def pid(self, segment: Segment) -> None:
+        """A patient and his account; a purged or ended account is inactive."""
+        self.hand_on(segment)
+        term = VOCABULARIES["AccountEvent"].find(self.scene.reading.event.code)
+        account = self.scene.building.account
+        if account is not None and term is not None:
+            account["status"] = term.code
+
+    READS: ClassVar[Mapping[str, Read]] = {"PID": pid}
 
 
 def add_charge(ft1: Segment, application: str, building: Building) -> Body | None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from normalise.hl7v2.building import Body
 from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.consents import add_consent
+from normalise.hl7v2.incidents import add_accident, add_death, add_disability
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, start_patient
 from normalise.hl7v2.results import note_of, observe_patient
@@ -97,6 +98,18 @@ class Chart(Group):
         """A consent."""
         add_consent(segment, self.scene.building, self.scene.mode)
 
+    def acc(self, segment: Segment) -> None:
+        """An accident."""
+        add_accident(segment, self.scene.building, self.scene.mode)
+
+    def db1(self, segment: Segment) -> None:
+        """A disability."""
+        add_disability(segment, self.scene.patient, self.scene.building, self.scene.mode)
+
+    def pda(self, segment: Segment) -> None:
+        """The death and the autopsy."""
+        add_death(segment, self.scene.building, self.scene.mode)
+
     def role(self, segment: Segment) -> None:
         """Somebody who takes part in what stands before."""
         if takes_roles(segment, self.scene.about):
@@ -141,6 +154,9 @@ class Chart(Group):
         "IN1": in1,
         "IN2": in2,
         "CON": con,
+        "ACC": acc,
+        "DB1": db1,
+        "PDA": pda,
         "ROL": role,
         "PRT": role,
         "OBX": obx,

@@ -245,6 +245,12 @@ def _parent(raw: str, building: Building, _: int, argument: str) -> Body | None:
     return {"type": argument, "identifier": found} if found else None
 
 
+def _prescription(raw: str, building: Building, _: int) -> Body | None:
+    """The order of a prescription number."""
+    found = identifiers.number(raw, building, "prescription")
+    return {"type": "MedicationRequest", "identifier": found} if found else None
+
+
 def _specimen_source(raw: str, building: Building, _: int) -> Body | None:
     """SPS, the specimen source of OBR-15 until 2.6: its components are CEs divided by ``&``."""
     parts = [*raw.split("^"), "", "", "", ""]
@@ -320,12 +326,14 @@ _PLAIN: Final[dict[str, Convert]] = {
     "CQ.occurrence": timing.occurrence,
     "RPT": timing.repeat_pattern,
     "LA2": _located_before,
+    "prescription": _prescription,
     "DR": _period,
     "DR.start": lambda raw, building, field: _date_time(raw.partition("^")[0], building, field),
     "range": Remembered(_range, with_unit=True),
     "XPN": lambda raw, building, _: people.human_name(raw, building),
     "XPN.text": lambda raw, building, _: people.name_text(raw, building),
     "XAD": lambda raw, building, _: people.address(raw, building),
+    "PLN": lambda raw, building, _: identifiers.practitioner_number(raw, building),
     "DLN": lambda raw, building, _: identifiers.licence(raw, building),
     "CWE.identifier": lambda raw, building, _: identifiers.coded(raw, building),
     "CWE.text": lambda raw, building, _: wording(said) if (said := concept(raw, building)) else None,

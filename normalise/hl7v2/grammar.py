@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from normalise.hl7v2.billing import Charges
+from normalise.hl7v2.billing import Accounts, Charges
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
 from normalise.hl7v2.moves import Moves
 from normalise.hl7v2.orders import Orders, Results, Specimens
 from normalise.hl7v2.pharmacy import Pharmacy
+from normalise.hl7v2.problems import Problems
+from normalise.hl7v2.referrals import Referrals
 from normalise.hl7v2.requisitions import Requisitions
 from normalise.hl7v2.scene import Group, Read
 from normalise.hl7v2.scheduling import Appointments
@@ -32,9 +34,12 @@ GROUPS: Final[Mapping[str, type[Group]]] = {
     "requisitions": Requisitions,
     "vaccines": Vaccines,
     "moves": Moves,
+    "accounts": Accounts,
     "charges": Charges,
     "documents": Documents,
     "appointments": Appointments,
+    "referrals": Referrals,
+    "problems": Problems,
 }
 
 

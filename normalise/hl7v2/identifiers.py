@@ -33,6 +33,8 @@ def entity(raw: str, building: Building, default_type: str = "") -> Body | None:
     """Return the Identifier of an EI: entity, namespace, universal id and its type."""
     if not raw:
         return None
+    if "&" in (first := raw.partition("^")[0]):  # an EIP, as ORC-4 is one in 2.8: the placer's part
+        raw = first.replace("&", "^")
     parts = [*map(text, raw.split("^", 4)), "", "", ""]
     if not parts[0]:
         return None
@@ -83,6 +85,18 @@ def licence(raw: str, building: Building) -> Body | None:
     put_assigner(found, parts[1].partition("&")[0], building)
     put_type(found, "DL", building)
     put_period(found, "", parts[2], building)
+    return found
+
+
+def practitioner_number(raw: str, building: Building) -> Body | None:
+    """Return the Identifier of a PLN: the number, its type, the state or country, until when."""
+    parts = [*components(raw), "", "", ""]
+    if not parts[0]:
+        return None
+    found: Body = {"value": parts[0]}
+    put_assigner(found, parts[2].partition("&")[0], building)
+    put_type(found, parts[1], building)
+    put_period(found, "", parts[3], building)
     return found
 
 

@@ -160,7 +160,11 @@ class Orders(Group):
         if self._specimen is None:
             self.scene.leave_out(segment)
         else:
-            _SAC.apply(segment, self._specimen, self.scene.building)
+            found = _SAC.apply(segment, {}, self.scene.building)
+            container = found.pop("container", [{}])[0]
+            add_to(self._specimen, found)
+            if container:
+                add_to(self._specimen.setdefault("container", [{}])[0], container)
 
     def ft1(self, segment: Segment) -> None:
         """What the order costs."""

@@ -97,7 +97,7 @@ class Treatment:
             if type_ == "MedicationRequest":
                 body["basedOn"] = [refer(request)]
             elif type_ == "MedicationDispense":
-                body["authorizingPrescription"] = [refer(request)]
+                add_to(body, {"authorizingPrescription": [refer(request)]})
             else:
                 body["request"] = refer(request)
 
@@ -128,7 +128,7 @@ class Treatment:
         (dosage,) = found["dosageInstruction"]
         doses = self.body.setdefault("dosageInstruction", [{}])
         if "timing" in doses[0]:
-            doses[0].setdefault("sequence", 1)
+            doses[0]["sequence"] = 1
             kept = {name: one for name, one in doses[0].items() if name in ("doseAndRate", "route", "site", "method")}
             doses.append({**kept, **dosage, "sequence": len(doses) + 1})
         else:

@@ -14,7 +14,7 @@ from normalise.hl7v2.concepts import concept, term_coding, wording
 from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.identifiers import entity, put_assigner, put_type
 from normalise.hl7v2.memory import LIMIT, Copy, copier
-from normalise.hl7v2.people import human_name, one_line
+from normalise.hl7v2.people import address, human_name, one_line
 
 #: The levels of a PL from the widest to the narrowest, and the component (from 0) that names each.
 _LEVELS: Final = (("facility", 3), ("building", 6), ("floor", 7), ("point of care", 0), ("room", 1), ("bed", 2))
@@ -176,6 +176,17 @@ def _signatory(raw: str, building: Building) -> Body | None:
     return practitioner(first.replace("&", "^") if "&" in first or "^" not in raw else raw, building)
 
 
+def _addressed(raw: str, building: Building) -> Body | None:
+    """An XAD of a place that has no other name."""
+    found = address(raw, building)
+    if found is None:
+        return None
+    parts = (*found.get("line", ()), *(str(found[name]) for name in ("city", "state", "postalCode") if name in found))
+    name = str(found.get("text") or ", ".join(parts))
+    body: Body = {"resourceType": "Location", "id": building.id_within("Location", "address", name)}
+    return refer(building.add(body | {"name": name, "address": found}, "ensure", own=False), name)
+
+
 def _device(raw: str, building: Building) -> Body | None:
     """An EI: a piece of equipment, by its number."""
     number = entity(raw, building)
@@ -207,6 +218,7 @@ named_organization = remembered("XON", _named_organization)
 authority = remembered("HD", _authority)
 coded_organization = remembered("CWE", _coded_organization)
 location = remembered("PL", _location, lasting=lambda raw: len(raw) < 200)
+addressed = remembered("XAD", _addressed)
 device = remembered("EI.device", _device)
 coded_device = remembered("CWE.device", _coded_device)
 discharge = remembered("DLD", _discharge)
@@ -218,6 +230,7 @@ REFERENCES: Final = {
     "CWE.organization": coded_organization,
     "IS.organization": coded_organization,
     "PL": location,
+    "XAD": addressed,
     "EI.device": device,
     "CWE.device": coded_device,
     "DLD": discharge,

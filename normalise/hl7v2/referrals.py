@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from normalise.hl7v2.building import Body, Building
-from normalise.hl7v2.concepts import concept, wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import entity
@@ -144,12 +143,6 @@ def add_authorisation(aut: Segment, building: Building) -> None:
 
 def _insurer(aut: Segment, building: Building) -> Body:
     """AUT-2 and AUT-3: the company by its number and name."""
-    company = aut.first_whole(2)
-    named = concept(company, building) if company else None
-    name = text(aut.first(3)) or (wording(named) if named else "")
-    found = coded_organization(company, building) if company else None
-    if found is None:
-        return {"display": name or "unknown"}
-    if name:
-        building.complete(found, {"alias": [name]})
-    return {**found, "display": name}
+    company, name = aut.first_whole(2), text(aut.first(3))
+    found = coded_organization(company if "^" in company or not name else f"{company}^{aut.first(3)}", building)
+    return found or {"display": name or "unknown"}

@@ -83,7 +83,7 @@ class Order:
         request_key = (*order_scope(placer or filler, alone, building), code)
         self._request = self._make_request(orc, identifiers, derive("ServiceRequest", *request_key))
         self._requested = f"ServiceRequest/{self._request['id']}"
-        told = obr is not None and (reported or _is_reported(obr, building))
+        told = "code" in self._request and obr is not None and (reported or _is_reported(obr, building))
         self._report = self._make_report(obr, identifiers) if obr and told else None
 
     def _make_request(self, orc: Segment | None, identifiers: list[Body], id_: str) -> Body:

@@ -112,7 +112,7 @@ def add_diagnosis(
         body["id"] = building.id_of("Condition", own.get("system", ""), own["value"])
     elif "code" in body:
         visit = building.encounter or building.patient
-        body["id"] = building.id_within("Condition", building.patient, visit, *_code_key(body["code"]))
+        body["id"] = building.id_within("Condition", building.patient, visit, *code_key(body["code"]))
     else:
         building.note("required", 3, "Expected a diagnosis code or description; the segment is left out.")
         return None
@@ -130,7 +130,8 @@ def add_diagnosis(
     return stored
 
 
-def _code_key(code: Body) -> tuple[str, str]:
+def code_key(code: Body) -> tuple[str, str]:
+    """Return system and code, or wording, of a CodeableConcept: what tells it from others."""
     first = code.get("coding", [{}])[0]
     return str(first.get("system", "")), str(first.get("code") or code.get("text", ""))
 
@@ -143,7 +144,7 @@ def add_allergy(segment: Segment, building: Building, mode: Mode) -> None:
         building.note("required", 3, "Expected what the patient is allergic to; the segment is left out.")
         return
     own = body.get("identifier", [{}])[0]
-    key = (own.get("system", ""), own["value"]) if own else _code_key(body["code"])
+    key = (own.get("system", ""), own["value"]) if own else code_key(body["code"])
     body["id"] = building.id_within("AllergyIntolerance", building.patient, *key)
     _settle_reaction(body)
     if segment.id == "IAM" and text(segment.first(6)) == "D":
@@ -175,7 +176,7 @@ def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode
     elif "code" in body:
         visit = building.encounter or building.patient
         when = text(pr1.first(5))
-        body["id"] = building.id_within("Procedure", building.patient, visit, when, *_code_key(body["code"]))
+        body["id"] = building.id_within("Procedure", building.patient, visit, when, *code_key(body["code"]))
     else:
         building.note("required", 3, "Expected a procedure code or description; the segment is left out.")
         return None
