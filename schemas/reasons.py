@@ -23,6 +23,8 @@ REASONS: Final = MappingProxyType(
         "bad_value": "An element holds a value that its data type does not allow.",
         "unmapped": "No mapping table has this code or measure; it is kept as it came.",
         "not_json": "The bytes are not JSON.",
+        "not_fit": "The bytes are not a FIT file: they do not begin with its header.",
+        "checksum": "The checksum in the file does not agree with its bytes.",
         "overlap": "Two devices measured the same time; one of them is counted.",
         "imprecise": "A value was less exact than FHIR requires and was completed; what was added is said.",
         "structure": "Segments stand where the message structure does not allow them.",

@@ -62,9 +62,8 @@ def convert(record: bytes, user: str, collector: Collector) -> Normalised:
 
 def _split(lines: list[str]) -> tuple[list[str], list[str]]:
     """Return the heading's lines and the values."""
-    begins = next(
-        (at for at, line in enumerate(lines[:_HEADINGS]) if number(line.strip(' ,"')) is not None), len(lines)
-    )
+    head = (at for at, line in enumerate(lines[:_HEADINGS]) if number(line.strip(' ,"')) is not None)
+    begins = next(head, len(lines))
     if len(lines) - begins > _VALUES:
         raise set_aside("oversize", "values", f"Expected at most {_VALUES} values in one ECG.")
     return lines[:begins], list(_values(lines, begins))
