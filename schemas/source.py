@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from schemas.documents import load_document
 from schemas.errors import ConfigurationError
 from schemas.records import SourceContext
+from schemas.terminology import load_concept_maps
 
 Drift = Literal["evolve", "freeze", "set_aside"]
 
@@ -78,7 +79,11 @@ class Source:
     @property
     def context(self) -> SourceContext:
         """What normalising needs of it."""
-        return SourceContext(self.id, self.institution, self.time_zone, self.charset, self.mapping_document)
+        mapping = self.mapping_document
+        if self.kind == "his.fhir_rest" and "fhir" not in mapping:
+            # Absolute references to the server that is read are its own.
+            mapping = {**mapping, "fhir": {"bases": [str(self.settings.get("base", ""))]}}
+        return SourceContext(self.id, self.institution, self.time_zone, self.charset, mapping)
 
 
 def load_source(path: Path) -> Source:
@@ -100,8 +105,15 @@ def load_source(path: Path) -> Source:
     document.setdefault("title", document["id"])
     document.setdefault("suite", SUITES[document["kind"]])
     mapping = document["mapping"]
-    own = load_document(path.parent / "mappings" / f"{mapping}.yaml", "mapping") if mapping else {}
+    own = load_mapping(path.parent / "mappings" / f"{mapping}.yaml") if mapping else {}
     return Source(**document, mapping_document=own)
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """Read and check a source's own mapping; its ``terminology`` names files, and comes back as their content."""
+    document = load_document(path, "mapping")
+    names = document.pop("terminology", ())
+    return {**document, "terminology": load_concept_maps(path.parent / name for name in names)}
 
 
 def load_sources(folder: Path) -> tuple[Source, ...]:
