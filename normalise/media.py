@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from normalise.errors import set_aside
+from normalise.terminology import translate
 from schemas.records import Normalised, SourceContext
 
 #: Media of raw records and the package that makes FHIR of them.
@@ -48,7 +49,7 @@ def convert(media: str, content: bytes, context: SourceContext) -> Normalised:
     Raises:
         SetAside: The record is refused; the only exception that any bytes can cause.
     """
-    return normaliser(media).convert(content, context)
+    return translate(normaliser(media).convert(content, context), context)
 
 
 @cache

@@ -131,12 +131,14 @@ class Normalised:
         mapping: Version of the mapping tables that made it.
         facts: Plain values of the message that quality rules read beside the resources, by coordinate
             (``MSH-9.1``). They never leave the process.
+        unmapped: System, code and display of each use of a code that no standard system knows.
     """
 
     resources: tuple[Resource, ...]
     notes: tuple[Refusal, ...] = ()
     mapping: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    unmapped: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ INDEXES: Final = {
         IndexModel("residents", sparse=True),
         IndexModel("examined", partialFilterExpression={"examined": False}),
     ],
+    "tallies": [IndexModel([("source", 1), ("kind", 1), ("count", -1)])],
     "identity_links": [IndexModel("pair")],
     "identity_questions": [IndexModel("owners"), IndexModel("state")],
     "rhythm": [IndexModel([("source", 1), ("begins", 1)])],

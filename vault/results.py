@@ -19,12 +19,16 @@ class RecordResult:
         outcome: ``sealed``, ``quarantined`` or ``filtered`` (a source's rule leaves it out on purpose).
         resources: What to seal, in the sender's order; only with ``sealed``.
         refusal: Why it is set aside; only with ``quarantined``.
+        notes: What of it could not be read fully.
+        unmapped: System, code and display of each use of a code that no standard system knows.
     """
 
     landed_id: str
     outcome: Literal["sealed", "quarantined", "filtered"]
     resources: tuple[Resource, ...] = ()
     refusal: Refusal | None = None
+    notes: tuple[Refusal, ...] = ()
+    unmapped: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if (self.outcome == "quarantined") != (self.refusal is not None):

@@ -26,6 +26,7 @@ from vault.landing import Landing, LandingKeys
 from vault.layout import Document, Layout
 from vault.owners import OwnerKeys, Owners
 from vault.results import RecordResult
+from vault.tallies import Tallies
 
 #: One transaction holds at most this many records or resources (MongoDB advises about 1,000 documents).
 RECORDS: Final = 200
@@ -104,8 +105,10 @@ class Settler:
         landing: Landing,
         context: Context,
         bulk: Bulk,
+        tallies: Tallies,
     ) -> None:
         self._layout = layout
+        self._tallies = tallies
         self._bulk = bulk
         self._records = layout["records"]
         self._index = index
@@ -247,7 +250,9 @@ class Settler:
                 "open": True, "entries": entries.pack(plan.entries),
             }  # fmt: skip
             self._layout["outbox"].insert_one(chunk, session=session)
-        for name, operations in (("identities", plan.identities), ("identity_links", plan.identity_links)):
+        tallies = self._tallies.updates(landed[results[0].landed_id]["source"], results)
+        beside = {"identities": plan.identities, "identity_links": plan.identity_links, "tallies": tallies}
+        for name, operations in beside.items():
             if operations:
                 self._layout[name].bulk_write(operations, session=session)
         for result in results:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pymongo.database import Database
 
+from vault.alerts import Alerts
 from vault.batches import Batches, Totals
 from vault.blind_index import BlindIndex
 from vault.bulk import Bulk
@@ -23,6 +24,7 @@ from vault.records import Records
 from vault.rhythm import Rhythm
 from vault.settling import Settler
 from vault.shapes import Shapes
+from vault.tallies import Tallies
 
 #: The policy every envelope of this release is sealed under; the chain's parameters give it its meaning.
 DEFAULT_POLICY = "region/default"
@@ -87,9 +89,11 @@ class Vault:
         cursors: How far sources were read.
         rhythm: How much came from them, hour by hour.
         shapes: Which parts their records have had so far.
+        alerts: What is wrong with their feeds.
         records: What was sealed.
         outbox: What the ledger is to be told.
         persons: Which patients are one person.
+        tallies: What could not be read fully, and codes without a standard one, by volume.
 
     Raises:
         WrongVault: The database was made with another keystore, institution or chain. Nothing is written.
@@ -110,11 +114,12 @@ class Vault:
         self._layout, self._index, self._owners = layout, index, Owners(layout, keystore)
         self.landing = Landing(layout, keys)
         self.bulk = Bulk(layout, keys, self._owners, institution)
-        settler = Settler(layout, index, self._owners, keys, self.landing, context, self.bulk)
+        self.tallies = Tallies(layout, keys)
+        settler = Settler(layout, index, self._owners, keys, self.landing, context, self.bulk, self.tallies)
         self.batches = Batches(layout, self.landing, self._owners, settler)
         self.quarantine = Quarantine(layout, self.landing, keys)
         self.cursors = Cursors(layout, keys)
-        self.rhythm, self.shapes = Rhythm(layout), Shapes(layout)
+        self.rhythm, self.shapes, self.alerts = Rhythm(layout), Shapes(layout), Alerts(layout)
         self.outbox = Outbox(layout, institution)
         self.records = Records(layout, index, self._owners, context)
         self.persons = Persons(layout, index)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from connectors import PullConnector, Retry, mode, open_connector
+from dags.steps.drift import Drift
 from dags.steps.errors import Stop
 from dags.steps.site import Site, site
 from ledger.discretion import account
@@ -59,11 +60,18 @@ def pull(source_id: str, at: Site | None = None) -> dict[str, int]:
     return counts
 
 
-def plan(source_id: str, run: str, at: Site | None = None) -> list[str]:
-    """Every landed record belongs to a batch; returns the ids of the open batches, oldest first."""
+def plan(source_id: str, run: str, at: Site | None = None, past: bool = False) -> list[str]:
+    """Every landed record belongs to a batch; returns the ids of the open batches, oldest first.
+
+    Args:
+        source_id: The source.
+        run: Who plans.
+        at: This machine's site.
+        past: Whether the batches of what was read again from the past are meant; they are apart from the others.
+    """
     at = at or site()
     source = at.source(source_id)
-    return at.vault(source.institution).batches.plan(source_id, source.batch_records, run)
+    return at.vault(source.institution).batches.plan(source_id, source.batch_records, run, past)
 
 
 def process(source_id: str, batch_id: str, at: Site | None = None) -> dict[str, int]:
@@ -78,13 +86,19 @@ def process(source_id: str, batch_id: str, at: Site | None = None) -> dict[str, 
     """
     at = at or site()
     source = at.source(source_id)
-    batches = at.vault(source.institution).batches
+    vault = at.vault(source.institution)
+    batches, drift = vault.batches, Drift(source, at, vault.shapes)
     total, failed = batches.get(batch_id).records, Counter[str]()
     log.info("process %s: %d records", batch_id, total)
     gate, started = Gate(source.suite), time.monotonic()
     for records in slices(batches.records(batch_id)):
         with uncollected():
             results, mapping = normalise_and_check(records, source, gate)
+        try:
+            results = drift.look_again(records, results)
+        except Stop as error:
+            batches.stop(batch_id, str(error))
+            raise
         failed.update(result.refusal.code for result in results if result.refusal)
         if _too_many(failed.total(), total, source):
             reason = f"{failed.total()} of {total} records set aside: {_most(failed)}"
@@ -155,13 +169,17 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
             "quarantined" if position in refusals else "sealed",
             () if position in refusals else normalised[position].resources,
             refusals.get(position),
+            normalised[position].notes,
+            normalised[position].unmapped,
         )
         for position, record in enumerate(records)
     ], mapping
 
 
-def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) -> dict[str, int]:
-    """Every record of the batches is accounted for, and the source's cursor has moved.
+def reconcile(
+    source_id: str, batch_ids: Iterable[str], at: Site | None = None, past: bool = False
+) -> dict[str, int]:
+    """Every record of the batches is accounted for, and the source's cursor has moved; not by batches of the past.
 
     Raises:
         Stop: The counts do not agree; neither cursor nor publication advances.
@@ -171,7 +189,8 @@ def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None) 
     total: Counter[str] = Counter()
     for batch_id in batch_ids:
         total.update(vault.batches.reconcile(batch_id).as_dict())
-    vault.cursors.advance(source_id)
+    if not past:
+        vault.cursors.advance(source_id)
     if questions := vault.persons.examine():
         log.warning("%s: %d questions of identity wait; see `xinglin identity list`", source_id, questions)
     log.info("reconcile %s: %s", source_id, dict(total))

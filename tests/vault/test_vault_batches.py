@@ -136,8 +136,8 @@ def test_resource_type_without_a_number_stops_and_nothing_is_sealed(vault: Vault
     (batch,) = landed(vault, 1)
     (only,) = vault.batches.records(batch)
     before = everything(database)
-    strange = Resource({"resourceType": "Contract", "id": "c"}, "ZZZ", None)
-    with pytest.raises(Stop, match="Contract"):
+    strange = Resource({"resourceType": "Papyrus", "id": "c"}, "ZZZ", None)
+    with pytest.raises(Stop, match="Papyrus"):
         vault.batches.settle(batch, [RecordResult(only.id, "sealed", (strange,))], "map/1")
     assert everything(database) == before
 
