@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from connectors.errors import Retry
+from connectors.errors import Retry, Stop
 from schemas.records import RawRecord, Refusal, Unreadable
 from schemas.source import Source
 
@@ -182,8 +182,28 @@ class PullConnector(ABC):
             Stop: A person must act first.
         """
         start = dict(cursor or {})
+        yield from self._guarded(self._pages(self.read(start), start))
+
+    def past(self, begin: datetime, end: datetime) -> Iterator[Found | Mark]:  # noqa: ARG002  (for kinds that can)
+        """Yield what the source dates from ``begin`` to before ``end``, in its order; a kind that can offers it.
+
+        Raises:
+            Stop: Sources of this kind cannot be asked for a time.
+        """
+        raise Stop(f"{self.source.id}: a source of kind {self.source.kind} cannot be asked for a window of time")
+
+    def pull_past(self, begin: datetime, end: datetime) -> Iterator[Page]:
+        """Yield what the source dates from ``begin`` to before ``end`` in bounded pages; their cursors mean nothing.
+
+        Raises:
+            Retry: The source is not there; pages already yielded stay good.
+            Stop: A person must act first, or sources of this kind cannot be asked for a time.
+        """
+        yield from self._guarded(self._pages(self.past(begin, end), {}))
+
+    def _guarded(self, pages: Generator[Page, None, None]) -> Iterator[Page]:
         try:
-            with closing(self._pages(start)) as pages:
+            with closing(pages):
                 yield from pages
         except OSError as error:
             # `from None`: the text of an OSError holds the file's name, and a file's name may be a patient's.
@@ -192,11 +212,11 @@ class PullConnector(ABC):
                 "see that the source is reachable and readable, then run again"
             ) from None
 
-    def _pages(self, cursor: dict[str, Any]) -> Generator[Page, None, None]:
+    def _pages(self, items: Iterator[Found | Mark], cursor: dict[str, Any]) -> Generator[Page, None, None]:
         records: list[RawRecord | Unreadable] = []
         held = waiting = 0
         expected: int | None = None
-        for item in self.read(cursor):
+        for item in items:
             if isinstance(item, Mark):
                 cursor, waiting, expected = dict(item.cursor), item.waiting, item.expected
                 continue

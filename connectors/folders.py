@@ -120,6 +120,8 @@ class FolderConnector(PullConnector):
     ) -> None:
         super().__init__(source, home, digest, now, bulk)
         self.settings = read_settings(source, self.shape)
+        #: The file that ``contents`` is called for; its name may be a patient's.
+        self.file: File | None = None
 
     @abstractmethod
     def contents(self, stream: io.FileIO, name: str) -> Iterator[Found]:
@@ -150,6 +152,15 @@ class FolderConnector(PullConnector):
             log.warning("%s: %d files may not be read; they are tried again", self.source.id, progress.refused)
         if progress.refused and progress.refused == len(files):
             raise Retry(f"{self.source.id}: none of the folder's files may be read; give this user the right to")
+
+    def past(self, begin: datetime, end: datetime) -> Iterator[Found | Mark]:
+        """Yield what each quiet file holds that was last changed in that time, oldest file first."""
+        progress = _Progress({}, {})
+        for file in self.listed():
+            quiet = self.now().timestamp() - file.modified >= self.settings.quiet_seconds
+            if quiet and begin.timestamp() <= file.modified < end.timestamp():
+                yield from self._take(file, progress)
+        yield progress.mark()
 
     def check(self) -> tuple[Finding, ...]:
         """Return whether the folder is there, may be listed and read, and what its files' times say of its clock."""
@@ -206,6 +217,7 @@ class FolderConnector(PullConnector):
 
         The last thing is held back until that is known: of a file that still grows it may be half of one.
         """
+        self.file = file
         with opened(file.path) as stream:
             name = hashlib.sha256(os.pread(stream.fileno(), HEAD_BYTES, 0)).hexdigest()[:16]
             last: Found | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console import convert, demo, identity, ledger, records, running
+from console import convert, demo, identity, ledger, records, running, source
 
 app = typer.Typer(
     name="xinglin",
@@ -20,6 +20,7 @@ app.command("status")(running.status)
 app.command("listen")(running.listen)
 app.command("convert")(convert.convert)
 app.command("batches")(records.batches)
+app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")
 app.add_typer(ledger.app, name="ledger")

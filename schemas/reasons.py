@@ -37,7 +37,7 @@ REASONS: Final = MappingProxyType(
         "fhir_modifier": "An extension that changes the meaning is not understood, so nothing of it may be used.",
         "not_fhir": "The bytes are not a FHIR R4 resource in JSON.",
         "source_error": "The source itself reported that it could not hand something over.",
-        "drift": "The source's table changed its shape, and the source sets such rows aside.",
+        "drift": "The source's table or records changed their shape, and the source sets such ones aside.",
         "mapping": "The source's own mapping does not know this record, or cannot be used.",
         "unmapped_column": "A column of the row is neither mapped nor left out on purpose.",
         "quality": "A quality rule of the source's suite failed.",

@@ -82,6 +82,25 @@ def _down(home: Home) -> list[str]:
     return stopped
 
 
+def follow_sources(home: Home, listeners: bool) -> Airflow:
+    """What runs of the region follows its sources as their files are now: pools, DAGs and, if asked, listeners.
+
+    Raises:
+        RegionError: Airflow does not take the pools, or a listener does not listen.
+    """
+    airflow = Airflow(home, _port(home, "airflow"))
+    _pools(airflow, load_sources(home.sources))
+    if listeners:
+        if (process := running("listen", home.path / "listen")) is not None:
+            process.stop()
+        start_listeners(home, airflow.environment())
+    with airflow.client() as client:
+        found = client.get("/api/v2/dags", params={"tags": ["ingest"], "limit": 1}).json().get("dags", [])
+        for dag in found:  # all of them stand in one file: Airflow reads it again now, not at its next round
+            client.put(f"/api/v2/parseDagFile/{dag['file_token']}")
+    return airflow
+
+
 def is_up(home: Home) -> bool:
     """Whether the scheduler of this home runs."""
     return running("scheduler", home.path / "airflow") is not None
@@ -167,7 +186,8 @@ def _pools(airflow: Airflow, sources: tuple[Source, ...]) -> None:
 
 def pools(sources: tuple[Source, ...]) -> list[dict[str, object]]:
     """Return the pools that the DAGs name, as Airflow imports them; one slot keeps a source's batches in order."""
+    named = [(f"source-{source.id}", f"tasks of {source.id}") for source in sources]
     return [
-        {"name": f"source-{source.id}", "slots": 1, "description": f"tasks of {source.id}", "include_deferred": False}
-        for source in sources
+        {"name": name, "slots": 1, "description": what, "include_deferred": False}
+        for name, what in [*named, ("backfill", "what is read again from the past, behind all that arrives")]
     ]

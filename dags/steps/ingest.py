@@ -176,9 +176,7 @@ def normalise_and_check(records: Sequence[LandedRecord], source: Source, gate: G
     ], mapping
 
 
-def reconcile(
-    source_id: str, batch_ids: Iterable[str], at: Site | None = None, past: bool = False
-) -> dict[str, int]:
+def reconcile(source_id: str, batch_ids: Iterable[str], at: Site | None = None, past: bool = False) -> dict[str, int]:
     """Every record of the batches is accounted for, and the source's cursor has moved; not by batches of the past.
 
     Raises:

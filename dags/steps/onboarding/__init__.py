@@ -1,0 +1,1 @@
+"""How a source is onboarded: looked at, previewed, profiled, certified, enabled; without a scheduler."""
