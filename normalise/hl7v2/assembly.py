@@ -29,3 +29,4 @@ def assemble(reading: Reading, building: Building) -> None:
         elif segment.id not in _SILENT:
             scene.leave_out(segment)
     scene.close()
+    scene.groups = []  # scene and groups know each other: without this, each message waits for the garbage collector
