@@ -21,6 +21,8 @@ PULL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector",
         "his.cda_documents": "connectors.his.cda_documents:DocumentsConnector",
+        "pacs.dimse": "connectors.pacs.dimse:DimseConnector",
+        "pacs.dicomweb": "connectors.pacs.dicomweb:DicomwebConnector",
         "his.sql_tables": "connectors.his.sql_tables:TablesConnector",
     }
 )
