@@ -181,7 +181,8 @@ class Pacs:
         for one in AllStoragePresentationContexts:
             entity.add_supported_context(str(one.abstract_syntax), _PLAIN, scu_role=True, scp_role=True)
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, _at_once), (evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get), (evt.EVT_C_MOVE, self._move),
+            (evt.EVT_CONN_OPEN, _at_once), (evt.EVT_C_FIND, self._find),
+            (evt.EVT_C_GET, self._get), (evt.EVT_C_MOVE, self._move),
         ]  # fmt: skip
         server = entity.start_server(("127.0.0.1", self.port), False, self.tls, handlers)
         assert server is not None

@@ -51,7 +51,9 @@ def source(kind: str, **settings: Any) -> Source:
     )  # fmt: skip
 
 
-def dimse(pacs: Pacs, kept: Kept | None = None, now: datetime = NOW, home: Path = Path(), **settings: Any) -> DimseConnector:
+def dimse(
+    pacs: Pacs, kept: Kept | None = None, now: datetime = NOW, home: Path = Path(), **settings: Any
+) -> DimseConnector:
     given = {
         "host": "127.0.0.1", "port": pacs.port, "called_ae": pacs.ae_title, "since": "2026-03-13", "seconds": 5.0,
         **settings,
