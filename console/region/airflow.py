@@ -21,10 +21,10 @@ from schemas.home import REPOSITORY, Home
 
 PROCESSES: Mapping[str, tuple[str, ...]] = {
     # Logs are read from the shared folder; the log servers would listen on every interface.
-    "scheduler": ("scheduler", "--skip-serve-logs"),
-    "triggerer": ("triggerer", "--skip-serve-logs"),
-    "dag-processor": ("dag-processor",),
-    "api-server": ("api-server",),
+    "scheduler": ("console.region.scheduler", "--skip-serve-logs"),
+    "triggerer": ("airflow", "triggerer", "--skip-serve-logs"),
+    "dag-processor": ("airflow", "dag-processor"),
+    "api-server": ("airflow", "api-server"),
 }
 USER = "admin"
 START_SECONDS = 120.0
@@ -123,7 +123,7 @@ class Airflow:
         self.prepare()
         for name, arguments in PROCESSES.items():
             if running(name, self.folder) is None:
-                start(name, [*_command(), *arguments], self.folder, self.environment())
+                start(name, [sys.executable, "-m", *arguments], self.folder, self.environment())
         self._await_health()
 
     def prepare(self) -> None:
@@ -173,7 +173,7 @@ class Airflow:
         if marker.exists() and marker.read_text(encoding="ascii") == version:
             return
         done = subprocess.run(
-            [*_command(), "db", "migrate"],
+            [sys.executable, "-m", "airflow", "db", "migrate"],
             env=self.environment(),
             capture_output=True,
             text=True,
@@ -206,7 +206,3 @@ class Airflow:
 def _healthy(report: Mapping[str, Any]) -> bool:
     parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
     return all((report.get(part) or {}).get("status") == "healthy" for part in parts)
-
-
-def _command() -> tuple[str, ...]:
-    return (sys.executable, "-m", "airflow")

@@ -1,0 +1,28 @@
+"""Airflow's scheduler with large libraries in memory already: LocalExecutor forks its workers from it.
+
+A task that imports great-expectations itself spends more time on that than on a batch of records. Only libraries are
+loaded, none of our modules: whoever changes a mapping or a step finds it in the next task, without a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+
+LIBRARIES = ("pandas", "great_expectations", "great_expectations.expectations.core", "pymongo", "orjson", "zstandard")
+
+
+def main() -> None:
+    """Run the scheduler with the arguments of `airflow scheduler`."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    for name in LIBRARIES:
+        import_module(name)
+    from airflow.__main__ import main as airflow
+
+    sys.argv[:1] = ["airflow", "scheduler"]
+    airflow()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main()
