@@ -151,9 +151,9 @@ class Comparison:
             self._progress.expected += 1
 
     def _gone(self, line: _Line) -> Iterator[Found]:
-        """Yield the record that says a row vanished, once; what was known of it is kept."""
+        """Yield the record that says a row vanished, once; of the row nothing but its key is kept from then on."""
         values, mark, gone, row = line
-        self._kept.add([values, mark, True, row])
+        self._kept.add([values, mark, True, {}])
         if not gone:
             key = dict(zip(self._shape.settings.key, values, strict=True))
             yield found(self._shape, Taken(key, row), change=self._number, gone=True)

@@ -20,13 +20,13 @@ PIECE: Final = 4 * 1024 * 1024
 class Readable(BulkStore, Protocol):
     """A bulk store that also gives back what it took."""
 
-    def get(self, name: str, /) -> Iterator[bytes]:
+    def open(self, name: str, /) -> Iterator[bytes]:
         """Yield the bytes under a name."""
 
 
 def is_readable(bulk: BulkStore | None) -> TypeGuard[Readable]:
     """Whether what was kept can be had back."""
-    return callable(getattr(bulk, "get", None))
+    return callable(getattr(bulk, "open", None))
 
 
 class Kept:
@@ -71,7 +71,7 @@ def kept_lines(bulk: Readable, pieces: list[str]) -> Iterator[list[Any]]:
     """
     for name in pieces:
         try:
-            plain = zlib.decompress(b"".join(bulk.get(name)))
+            plain = zlib.decompress(b"".join(bulk.open(name)))
         except zlib.error:
             raise Retry(
                 "what was kept of a table cannot be read; see that the vault is whole, then run again"

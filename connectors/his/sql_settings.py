@@ -36,7 +36,6 @@ class Table:
         columns: Only these are read, beside key and watermark; empty for all.
         without: These are not read.
         charset: Codec of the table's texts, where the database does not say it or says it wrong.
-        key_unique: Whether ``key`` names one row only; where not, rows of one key are told apart by their content.
     """
 
     key: tuple[str, ...]
@@ -49,7 +48,6 @@ class Table:
     columns: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     charset: str | None = None
-    key_unique: bool = True
 
     def __post_init__(self) -> None:
         if not self.key:

@@ -1,6 +1,7 @@
 """Values of a database as JSON that loses nothing, and rows as canonical JSON.
 
-A row is one object: ``{"key": {…}, "row": {…}, "table": "…"}`` with keys in order, no spaces, UTF-8. Decimals are JSON
+A row is one object: ``{"key": {…}, "row": {…}, "table": "…"}`` with names in order (those of the key in its own), no
+spaces, UTF-8. Decimals are JSON
 numbers with the digits of their column (``50.00``), to be read with exact decimals; times are ISO 8601; bytes are
 ``{"base64": "…"}``; NULL is null. The same row gives the same bytes from every database.
 """
@@ -164,13 +165,13 @@ def record(
         deleted: Whether the source says that the row was deleted, or no longer has it.
         change: Which comparison met it anew, where nothing in the row itself tells that it changed; 0 for none.
     """
-    whole: dict[str, Any] = {"table": table, "key": key, "row": row}
-    if deleted:
-        whole["deleted"] = True
-    if change:
-        whole["change"] = change
+    # The key's columns keep their order: it is the order in which other tables refer to it.
+    named = ",".join(f"{encode_basestring(name)}:{dumps(value)}" for name, value in key.items())
+    parts = [f'"change":{change}'] if change else []
+    parts += ['"deleted":true'] if deleted else []
+    parts += [f'"key":{{{named}}}', f'"row":{dumps(row)}', f'"table":{encode_basestring(table)}']
     # A lone surrogate cannot be written as UTF-8; JSON's own escape keeps it for whoever repairs the row.
-    return dumps(whole).encode("utf-8", "backslashreplace")
+    return f"{{{','.join(parts)}}}".encode("utf-8", "backslashreplace")
 
 
 def native_id(table: str, key: Mapping[str, Any]) -> str:

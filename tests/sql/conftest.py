@@ -35,7 +35,7 @@ class Shelf:
     def put(self, name: str, chunks: Iterable[bytes], /) -> None:
         self.held[name] = b"".join(chunks)
 
-    def get(self, name: str, /) -> Iterable[bytes]:
+    def open(self, name: str, /) -> Iterable[bytes]:
         yield self.held[name]
 
     def delete(self, name: str, /) -> None:
