@@ -102,6 +102,11 @@ class Building:
             self._resources[key] = Resource(earlier.body, earlier.segment, earlier.patient, mode)
         return earlier.body
 
+    def find(self, type_: str, id_: str) -> Body | None:
+        """Return the resource of this message with this type and id, if there is one yet."""
+        found = self._resources.get((type_, id_))
+        return found.body if found else None
+
     def complete(self, reference: Body, found: Body) -> None:
         """What the referred resource of this message does not say yet, it says now."""
         type_, _, id_ = reference["reference"].partition("/")

@@ -282,6 +282,14 @@ def _financial_class(raw: str, building: Building, _: int) -> Body | None:
     return concept(first.replace("&", "^") + (f"^{wording}" if wording and "&" not in first else ""), building)
 
 
+def _udi(raw: str, building: Building, _: int) -> Body | None:
+    """EI of a unique device identifier: the device identifier, and the system that issued it."""
+    number = identifiers.entity(raw, building)
+    if number is None:
+        return None
+    return {"deviceIdentifier": number["value"], **({"issuer": number["system"]} if "system" in number else {})}
+
+
 def _side(side: int) -> Callable[..., Body | None]:
     def convert(raw: str, building: Building, _: int, argument: str) -> Body | None:
         return identifiers.pair(raw, building, side, argument)
@@ -333,6 +341,7 @@ _PLAIN: Final[dict[str, Convert]] = {
     "XPN": lambda raw, building, _: people.human_name(raw, building),
     "XPN.text": lambda raw, building, _: people.name_text(raw, building),
     "XAD": lambda raw, building, _: people.address(raw, building),
+    "udi": _udi,
     "PLN": lambda raw, building, _: identifiers.practitioner_number(raw, building),
     "DLN": lambda raw, building, _: identifiers.licence(raw, building),
     "CWE.identifier": lambda raw, building, _: identifiers.coded(raw, building),

@@ -12,12 +12,13 @@ from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.references import refer
 
 
-def in_role(said: Body, building: Building) -> Body | None:
+def in_role(said: Body, building: Building, beside: frozenset[str] = frozenset()) -> Body | None:
     """Return the Reference to whoever takes part: to the PractitionerRole that ``said`` is, where it says enough.
 
     Args:
         said: The elements of a PractitionerRole.
         building: The message.
+        beside: Elements that alone make no role of it, for they are said where the Reference stands.
 
     Returns:
         The practitioner's or organisation's own Reference where nothing else is known of the role; None for nobody.
@@ -26,7 +27,7 @@ def in_role(said: Body, building: Building) -> Body | None:
     who = found.get("practitioner") or found.get("organization")
     if who is None:
         return None
-    if len(found) == 1:
+    if len(found.keys() - beside) == 1:
         return dict(who)
     name = str(who.get("display", ""))
     body: Body = {"resourceType": "PractitionerRole"}

@@ -1,17 +1,24 @@
-"""People and organisations that take part: ROL and PRT, in what the segment before them is about.
+"""People, organisations and equipment that take part: ROL and PRT, in what the segment before them is about.
 
-Sources: HL7 v2-to-FHIR, ROL[Encounter-PractitionerRole], ROL[Patient-GeneralPractitioner], PRT[PractitionerRole],
-PRT[Patient-GeneralPractitioner-Practitioner], PRT[Observation-Location]; the person stands for the PractitionerRole.
+Sources: HL7 v2-to-FHIR, ROL[Encounter-PractitionerRole], ROL[Patient-GeneralPractitioner], ROL[CareTeam],
+PRT[PractitionerRole], PRT[Patient-GeneralPractitioner-Practitioner], PRT[CareTeam], PRT[Observation-Location],
+PRT[Device]. Who takes part is a Practitioner, and a PractitionerRole where the segment tells more of him than the
+element that names him can hold.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from normalise.hl7v2.building import Body, Building, add_to
+from normalise.hl7v2.concepts import concept
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.participation import in_role
+from normalise.hl7v2.people import address, contact_point
+from normalise.hl7v2.references import device
+from normalise.hl7v2.visits import subject
 
 _TABLES: Final = {
     "ROL": {type_: mapper(f"ROL-{type_}") for type_ in ("Patient", "Encounter", "Procedure")},
@@ -20,10 +27,28 @@ _TABLES: Final = {
         for type_ in ("Patient", "Encounter", "Procedure", "Observation", "DiagnosticReport", "ServiceRequest")
     },
 }
+_ROLES: Final = {id_: mapper(f"{id_}-PractitionerRole") for id_ in ("ROL", "PRT")}
+_TEAMS: Final = {id_: mapper(f"{id_}-CareTeam") for id_ in ("ROL", "PRT")}
+_DEVICE: Final = mapper("PRT-Device")
 #: Where the table describes one element of the resource: its name, and what it cannot be without.
 _ELEMENTS: Final = {"Encounter": ("participant", "individual"), "Procedure": ("performer", "actor")}
+#: What such an element says of the role itself.
+_SAID: Final = {"Encounter": frozenset({"code", "period"}), "Procedure": frozenset({"code"})}
 #: ROL-2 and PRT-2 of one who takes part no more: delete, unlink, cancel.
 _TAKEN_BACK: Final = frozenset({"D", "DE", "UN", "UL", "X", "CA"})
+#: Whose address it is by XAD.7 (HL7 v2-to-FHIR, ROL-11): the place's, the organisation's, else the person's.
+_PLACES: Final = frozenset({"M", "O", "S", "SH", "TM"})
+_ORGANIZATIONS: Final = frozenset({"B", "BI", "L"})
+#: PRT-23, the preferred way of contact, as the element of a ContactPoint that tells it.
+_PREFERRED: Final = {
+    "B": ("system", "pager"),
+    "C": ("use", "mobile"),
+    "E": ("system", "email"),
+    "F": ("system", "fax"),
+    "H": ("use", "home"),
+    "O": ("use", "work"),
+}
+_PREFERENCE: Final = {"url": "http://hl7.org/fhir/StructureDefinition/iso21090-preferred", "valueBoolean": True}
 
 
 def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> None:
@@ -32,9 +57,19 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
     if text(segment.first(2)) in _TAKEN_BACK:
         building.note("structure", 2, "Somebody takes part no more; an ADT that replaces says so by itself; left out.")
         return
+    role = _role(segment, building)
+    who = role.get("practitioner") or role.get("organization")
+    if segment.id == "PRT":
+        _add_device(segment, building)
     for body in about:
         type_ = body["resourceType"]
         found = _TABLES[segment.id][type_].apply(segment, {}, building)
+        if type_ == "Patient" and not found:
+            _join_team(segment, role, building)
+            continue
+        if who is not None:
+            said = in_role(role, building, beside=_SAID.get(type_, frozenset({"code"})))
+            found = _replaced(found, who, said or who)
         if type_ in _ELEMENTS:
             element, needed = _ELEMENTS[type_]
             found = {element: [found]} if needed in found else {}
@@ -44,3 +79,69 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
 def takes_roles(segment: Segment, about: tuple[Body, ...]) -> bool:
     """Whether the tables say what the segment means there."""
     return bool(about) and all(body["resourceType"] in _TABLES[segment.id] for body in about)
+
+
+def _role(segment: Segment, building: Building) -> Body:
+    """The elements of the PractitionerRole; the address stands in the person, the place or the organisation."""
+    role = _ROLES[segment.id].apply(segment, {}, building)
+    prt = segment.id == "PRT"
+    raw = segment.first_whole(14 if prt else 11)
+    home = address(raw, building) if raw else None
+    if home:
+        kind = text(raw.split("^")[6]) if raw.count("^") > 5 else ""
+        if kind in _PLACES and not prt and "location" in role:
+            building.complete(role["location"][0], {"address": home})
+        elif kind in _ORGANIZATIONS and not prt and "organization" in role:
+            building.complete(role["organization"], {"address": [home]})
+        elif whose := role.get("practitioner") or role.get("organization"):
+            building.complete(whose, {"address": [home]})
+    unit = concept(segment.first_whole(7 if prt else 10), building)
+    if unit and "organization" in role:
+        building.complete(role["organization"], {"type": [unit]})
+    if prt and (preferred := _PREFERRED.get(text(segment.first(23)))):
+        for one in role.get("telecom", ()):
+            if one.get(preferred[0]) == preferred[1]:
+                one.setdefault("extension", []).append(dict(_PREFERENCE))
+    return role
+
+
+def _replaced(value: Any, plain: Body, role: Body) -> Any:
+    """The same elements, with the role where the person stood."""
+    if value == plain:
+        return role
+    if isinstance(value, dict):
+        return {name: _replaced(inner, plain, role) for name, inner in value.items()}
+    return [_replaced(one, plain, role) for one in value] if isinstance(value, list) else value
+
+
+def _join_team(segment: Segment, role: Body, building: Building) -> None:
+    """Who cares for the patient, and is not the general practitioner, is in his care team."""
+    member = _TEAMS[segment.id].apply(segment, {}, building)
+    who = role.get("practitioner") or role.get("organization")
+    if "member" not in member or who is None:
+        return
+    said = in_role(role, building, beside=frozenset({"code", "period", "organization"}))
+    member["member"] = said or who
+    team: Body = {"resourceType": "CareTeam", "id": building.id_within("CareTeam", building.patient)}
+    team |= {"status": "active", "subject": subject(building)}
+    stored = building.find("CareTeam", team["id"]) or building.add(team)
+    found: Body = {"participant": [member]}
+    if segment.id == "ROL":
+        if why := concept(segment.first_whole(8), building):
+            found["reasonCode"] = [why]
+        if phone := contact_point(segment.first_whole(12), building):
+            found["telecom"] = [phone]
+    add_to(stored, found)
+
+
+def _add_device(prt: Segment, building: Building) -> None:
+    """Equipment that took part: by PRT-10, else by its UDI of PRT-16."""
+    known = device(prt.first_whole(10), building)
+    body = _DEVICE.apply(prt, {}, building)
+    if known is not None:
+        building.complete(known, body)
+    elif "udiCarrier" in body:
+        number = str(body["udiCarrier"][0]["deviceIdentifier"])
+        building.add(
+            {"resourceType": "Device", "id": building.id_of("Device", "udi", number), **body}, "ensure", own=False
+        )

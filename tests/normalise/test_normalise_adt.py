@@ -168,13 +168,17 @@ def test_role_is_about_the_segment_before_it(adt: Build, bodies: Bodies, role: s
     pr1 = "PR1|1||A1^阑尾切除^L||20261101"
     content = adt("A01", PID, role.format("PP"), PV1, role.format("AT"), pr1, role.format("XX"), "IN1|1|P1", role)
     doctor = f"Practitioner/{next(one['id'] for one in bodies(content, 'Practitioner') if 'D9' in str(one))}"
-    assert bodies(content, "Patient")[0]["generalPractitioner"] == [{"reference": doctor, "display": "李强"}]
+    roles = {f"PractitionerRole/{one['id']}": one for one in bodies(content, "PractitionerRole")}
+    (general,) = bodies(content, "Patient")[0]["generalPractitioner"]  # which could not say since when
+    assert (general["display"], roles[general["reference"]]["practitioner"]["reference"]) == ("李强", doctor)
+    assert roles[general["reference"]]["period"] == {"start": "2026-01-01", "end": "2026-06-01"}
     participant = bodies(content, "Encounter")[0]["participant"][-1]
     assert participant["individual"]["reference"] == doctor
     assert participant["type"][0]["coding"][0]["code"] == "ATND"
     assert participant["period"] == {"start": "2026-01-01", "end": "2026-06-01"}
     performer = bodies(content, "Procedure")[0]["performer"][0]
-    assert (performer["actor"]["reference"], performer["function"]["coding"][0]["code"]) == (doctor, "XX")
+    assert roles[performer["actor"]["reference"]]["practitioner"]["reference"] == doctor
+    assert performer["function"]["coding"][0]["code"] == "XX"
     notes = convert(content, SourceContext("s", "i", "Asia/Shanghai")).notes
     assert ("structure", f"{role[:3]}[4]") in [(one.code, one.where) for one in notes]
 

@@ -73,7 +73,9 @@ def test_participation_stands_where_its_role_belongs(oru: Build, bodies: Bodies)
     assert [one["display"] for one in report["resultsInterpreter"]] == ["吴静"]
     assert [one["display"] for one in report["performer"]] == ["检验中心"]
     observation = bodies(content, "Observation")[0]
-    assert observation["device"]["identifier"]["value"] == "E7"
+    (device,) = bodies(content, "Device")
+    assert observation["device"] == {"reference": f"Device/{device['id']}"}
+    assert device["identifier"][0]["value"] == "E7"
     assert observation["extension"][0]["url"].endswith("event-location")
 
 
