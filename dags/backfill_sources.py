@@ -5,22 +5,12 @@ What is read again has its place before all that arrived by itself: it fills gap
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-from airflow.sdk import (
-    DAG,
-    Asset,
-    ExceptionRetryPolicy,
-    Param,
-    RetryAction,
-    RetryRule,
-    chain,
-    get_current_context,
-    task,
-)
+from airflow.sdk import DAG, Asset, Param, chain, get_current_context, task
 
-from dags.ingest_sources import STOPS, submit
+from connectors.registry import PULL
+from dags.batch_tasks import process, settings, submit
 from ledger.discretion import discreet
 from schemas.home import Home
 from schemas.source import Source, load_sources
@@ -28,14 +18,6 @@ from schemas.source import Source, load_sources
 
 def build(source: Source) -> DAG:
     """Return the DAG that reads a window of one source's past again."""
-    settings: dict[str, Any] = {
-        "queue": f"node-{source.institution}",
-        "pool": "backfill",
-        "retries": 3,
-        "retry_delay": timedelta(seconds=10),
-        "retry_exponential_backoff": True,
-        "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=list(STOPS), action=RetryAction.FAIL)]),
-    }
     with DAG(
         dag_id=f"backfill_{source.id}",
         dag_display_name=f"{source.title}: read again",
@@ -43,7 +25,7 @@ def build(source: Source) -> DAG:
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
-        default_args=settings,
+        default_args=settings(source, pool="backfill"),
         params={
             "begin": Param("2026-01-01", type="string", description="first day or time, in the source's time zone"),
             "end": Param("2026-01-02", type="string", description="the day or time before which it ends"),
@@ -54,7 +36,7 @@ def build(source: Source) -> DAG:
         batches = plan_past(source.id)
         done = reconcile_past(source.id, batches)  # type: ignore[arg-type]  # an XComArg until it runs
         chain(pull_past(source.id), batches)
-        chain(process_past.partial(source_id=source.id).expand(batch_id=batches), done)
+        chain(process.partial(source_id=source.id).expand(batch_id=batches), done)
         chain(done, submit.override(outlets=[Asset(f"xinglin://sealed/{source.institution}")])(source.institution))
     return dag
 
@@ -78,15 +60,6 @@ def plan_past(source_id: str) -> list[str]:
     return ingest.plan(source_id, run=str(get_current_context()["run_id"]), past=True)
 
 
-@task
-@discreet()
-def process_past(source_id: str, batch_id: str) -> dict[str, int]:
-    """Every record of the batch is sealed or set aside."""
-    from dags.steps import ingest
-
-    return ingest.process(source_id, batch_id)
-
-
 @task(trigger_rule="none_failed")
 @discreet()
 def reconcile_past(source_id: str, batch_ids: list[str]) -> dict[str, int]:
@@ -97,4 +70,6 @@ def reconcile_past(source_id: str, batch_ids: list[str]) -> dict[str, int]:
 
 
 for found in load_sources(Home.from_environment().sources):
+    if found.kind not in PULL:
+        continue  # its sender sends that time again; repeats are kept once
     globals()[f"backfill_{found.id}"] = build(found)

@@ -5,6 +5,7 @@ What these commands print may hold patients' data, for the terminal of the hospi
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from schemas.source import Source
 
 _LINES: Final = 14
+#: Elements that a person knows a resource by, in the order in which they are shown.
+_TELLING: Final = (
+    r"(name|code|type|medicationCodeableConcept|vaccineCode)\.text|name", r"(code|class|type)\.(coding\.)?code",
+    r"value[A-Z]\w*(\.\w+)?", r"gender|birthDate", r"(identifier|telecom)\.value",
+    r"(effective|onset|performed|occurrence)\w*|period\.\w+|started|issued", r"status|clinicalStatus.*",
+    r"component\.value.*", r"description|title|(method|bodySite|reason)\w*\.text",
+)  # fmt: skip
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for a source that sends by itself.")]
 
 
@@ -147,22 +155,29 @@ def _text(raw: RawRecord, source: Source) -> str:
         if text[:1] in "{[":
             text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
         lines = text.splitlines()
-    more = [f"… {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
+    more = [f"… and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
     return "\n".join(line[:200] for line in lines[:_LINES] + more)
 
 
 def _resources(made: Normalised) -> str:
-    """Return each resource with its first elements; Provenance, which every record has, only by name."""
+    """Return each resource with what tells it from the others."""
     from rich.markup import escape
 
+    shown = [f"[bold]{one.type}[/bold] {escape(_facts(one.body))}" for one in made.resources]
+    return "\n".join(shown[:_LINES] + ([f"… and {len(shown) - _LINES} more"] if len(shown) > _LINES else []))
+
+
+def _facts(body: dict[str, Any]) -> str:
+    """Return what tells one resource from another: names, codes, values, times; at most seven."""
     from dags.steps.onboarding.elements import elements
 
-    shown = []
-    for one in made.resources:
-        values = [] if one.type == "Provenance" else list(elements(one.body))
-        facts = ", ".join(f"{path.partition('.')[2]} {value}" for path, value in values[:6] if "system" not in path)
-        shown.append(f"[bold]{one.type}[/bold] {escape(facts)}")
-    return "\n".join(shown[:_LINES] + ([f"… {len(shown) - _LINES} more resources"] if len(shown) > _LINES else []))
+    found: dict[str, str] = {}
+    for path, value in elements(body):
+        for at, pattern in enumerate(_TELLING):
+            if re.fullmatch(pattern, path.partition(".")[2]):
+                found.setdefault(f"{at:02d} {path.partition('.')[2]}", value)
+    told = [f"{key[3:]} {found[key]}" for key in sorted(found)][:7]
+    return ", ".join(told)
 
 
 def profile(

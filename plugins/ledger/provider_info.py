@@ -12,5 +12,6 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Xinglin",
         "description": "Notarises digests of health records on a consortium ledger.",
         "hooks": [{"integration-name": "Xinglin ledger", "python-modules": ["ledger.hooks.ledger"]}],
+        "notifications": ["dags.feed_alerts.FeedAlert"],
         "operators": [{"integration-name": "Xinglin ledger", "python-modules": ["ledger.operators.notarise"]}],
     }

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from connectors import mode
+from schemas.source import load_sources
+
 ROOT = Path(__file__).parents[2]
 
 #: Runs in a process of its own: sockets refuse, and Airflow's database does not exist.
@@ -58,9 +61,31 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return result
 
 
-def test_there_is_one_dag_for_every_source_file_and_one_that_notarises(loaded: dict[str, Any]) -> None:
-    sources = {f"ingest_{path.stem}" for path in (ROOT / "sources").glob("*.yaml")}
-    assert set(loaded["dags"]) == sources | {"notarise"}
+def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_and_watches(
+    loaded: dict[str, Any],
+) -> None:
+    sources = load_sources(ROOT / "sources")
+    assert {name for name in loaded["dags"] if name.startswith("ingest_")} == {f"ingest_{one.id}" for one in sources}
+    asked = {f"backfill_{one.id}" for one in sources if mode(one) == "pull"}
+    assert {name for name in loaded["dags"] if name.startswith("backfill_")} == asked
+    rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_"))}
+    assert rest == {"notarise", "watch_sources"}
+
+
+def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str, Any]) -> None:
+    tasks = loaded["dags"]["backfill_lab-centre-lis"]
+    assert {task["pool"] for task in tasks.values()} == {"backfill"}
+    assert {task["queue"] for task in tasks.values()} == {"node-lab-centre"}
+    assert tasks["plan_past"]["upstream"] == ["pull_past"]
+    assert tasks["submit"]["upstream"] == ["reconcile_past"]
+
+
+def test_every_enabled_source_is_watched_where_its_vault_is(loaded: dict[str, Any]) -> None:
+    tasks = loaded["dags"]["watch_sources"]
+    sources = load_sources(ROOT / "sources")
+    assert {name: task["queue"] for name, task in tasks.items()} == {
+        f"look_{one.id}": f"node-{one.institution}" for one in sources
+    }
 
 
 def test_nothing_heavy_is_imported_while_dags_load(loaded: dict[str, Any]) -> None:
