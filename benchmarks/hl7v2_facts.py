@@ -85,17 +85,17 @@ class Rule:
         )
 
 
-def read_rules() -> list[Rule]:
+def read_rules(path: Path = RULES) -> list[Rule]:
     """Return the deviations on purpose.
 
     Raises:
         ValueError: A rule has no reason, or no side.
     """
     found = []
-    with RULES.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             if row["side"] not in ("ours", "theirs") or not row["reason"]:
-                raise ValueError(f"{RULES.name}: a rule needs a side and a reason: {row}")
+                raise ValueError(f"{path.name}: a rule needs a side and a reason: {row}")
             kind, type_, element, value, message = (
                 re.compile(row[name] or ".*", re.DOTALL) for name in ("kind", "type", "element", "value", "message")
             )
@@ -138,7 +138,7 @@ class Bundle:
             yield "name", top, plain(value)
 
     def _object(self, top: str, name: str, value: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-        if "reference" in value:
+        if isinstance(value.get("reference"), str):
             for said in self._target(value["reference"], set()):
                 yield "reference", _path(top, name), said
             return
