@@ -19,6 +19,8 @@ from normalise.hl7v2.timing import timings
 from normalise.hl7v2.visits import add_diagnosis
 
 _SAC: Final = mapper("SAC-Specimen")
+#: What may be ordered and has no note in FHIR R4.
+_WITHOUT_NOTES: Final = frozenset({"SupplyRequest"})
 
 
 class Ordered(Protocol):
@@ -94,7 +96,8 @@ class Orders(Group):
         self._order = order
         self._trace(order)
         self.scene.about = order.bodies
-        self.scene.annotated = order.bodies[-1]
+        body = order.bodies[-1]
+        self.scene.annotated = body if body["resourceType"] not in _WITHOUT_NOTES else None
         if timed and not any(one.id == "TQ1" for one in waiting):
             waiting = [*timed, *waiting]
         for segment in waiting:
