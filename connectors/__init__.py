@@ -2,7 +2,7 @@
 
 from connectors.contract import Page, PullConnector
 from connectors.errors import ConnectorError, Retry, Stop
-from connectors.registry import mode, open_connector, open_listener
+from connectors.registry import listens_at, mode, open_connector, open_listener
 
 __all__ = [
     "ConnectorError",
@@ -10,6 +10,7 @@ __all__ = [
     "PullConnector",
     "Retry",
     "Stop",
+    "listens_at",
     "mode",
     "open_connector",
     "open_listener",

@@ -14,19 +14,27 @@ from schemas.errors import ConfigurationError
 from schemas.source import Source
 
 if TYPE_CHECKING:
-    from connectors.his.hl7v2_mllp import Inspect, Listener
-    from connectors.his.landing import LandMany
+    from connectors.landing import LandMany
+    from connectors.listening import Inspect, Listener
 
 PULL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector",
         "his.cda_documents": "connectors.his.cda_documents:DocumentsConnector",
+        "wearables.files": "connectors.wearables.files:WearableFilesConnector",
         "pacs.dimse": "connectors.pacs.dimse:DimseConnector",
         "pacs.dicomweb": "connectors.pacs.dicomweb:DicomwebConnector",
         "his.sql_tables": "connectors.his.sql_tables:TablesConnector",
     }
 )
-LISTEN: Final[Mapping[str, str]] = MappingProxyType({"his.hl7v2_mllp": "connectors.his.hl7v2_mllp:Listener"})
+LISTEN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "his.hl7v2_mllp": "connectors.his.hl7v2_mllp:Listener",
+        "wearables.mqtt": "connectors.wearables.mqtt:MqttListener",
+    }
+)
+#: Kinds whose senders connect to a port of ours; other listeners connect to the sender's server.
+SERVED: Final = frozenset({"his.hl7v2_mllp"})
 
 
 def mode(source: Source) -> Literal["pull", "listen"]:
@@ -41,6 +49,13 @@ def mode(source: Source) -> Literal["pull", "listen"]:
         return "listen"
     kinds = ", ".join(sorted({**PULL, **LISTEN}))
     raise ConfigurationError(f"sources/{source.id}.yaml: kind {source.kind!r} is not known; there are {kinds}")
+
+
+def listens_at(source: Source) -> tuple[str, int] | None:
+    """Return the address that a source's senders connect to, or None where nobody connects to us."""
+    if source.kind not in SERVED:
+        return None
+    return str(source.settings.get("host", "127.0.0.1")), int(source.settings["port"])
 
 
 def open_listener(
@@ -63,8 +78,8 @@ def open_listener(
         raise ConfigurationError(
             f"sources/{source.id}.yaml: kind {source.kind!r} does not send by itself; pull it instead"
         )
-    listener: type[Listener] = _load(LISTEN[source.kind])
-    return listener(source, home, land_many, inspect, refused)
+    listener: Listener = _load(LISTEN[source.kind])(source, home, land_many, inspect, refused)
+    return listener
 
 
 def _load(path: str) -> Any:

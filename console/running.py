@@ -46,7 +46,7 @@ def listen(
     import asyncio
     import logging
 
-    from connectors.his.hl7v2_mllp import serve
+    from connectors.listening import serve
     from console.records import source_of
     from dags.steps.listen import listener
     from dags.steps.site import site

@@ -15,33 +15,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from connectors.contract import oversize, utc_now
+from connectors.contract import Finding, oversize, utc_now
 from connectors.errors import Stop
 from connectors.his.acknowledge import acknowledge
 from connectors.his.header import native_id
-from connectors.his.landing import GroupLanding, LandMany
 from connectors.his.mllp import Deframer, Frame, frame
 from connectors.his.mllp_settings import MllpSettings, tls_context
+from connectors.landing import GroupLanding, LandMany
+from connectors.listening import Inspect, Refused, serve
 from connectors.settings import read_settings
 from schemas.records import RawRecord, Refusal
 from schemas.source import Source
 
-log = logging.getLogger(__name__)
+__all__ = ["Inspect", "Listener", "ListenerCounts", "Refused", "serve"]
 
-#: Looks at a message before it is acknowledged; what it returns is told to the sender.
-Inspect = Callable[[bytes], Refusal | None]
-#: Told the reason of each message that was refused and not kept; may block, as landing may.
-Refused = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 #: Refusals whose bytes are kept although the sender is told: they may be all that is left of a finding.
 KEPT: Final = frozenset({"charset"})
@@ -178,6 +175,16 @@ class Listener:
         await self._server.wait_closed()
         log.info("%s: stopped; %d landed, %d repeats", self.source.id, self.counts.landed, self.counts.repeats)
 
+    def check(self) -> tuple[Finding, ...]:
+        """Return whether the address is free to listen on; senders have nothing to be asked."""
+        address = (self.settings.host, self.settings.port)
+        try:
+            with socket.create_server(address):
+                return (Finding("connection", True, f"port {address[1]} is free to listen on"),)
+        except OSError as error:
+            message = f"port {address[1]} cannot be listened on ({type(error).__name__} {error.errno})"
+            return (Finding("connection", False, f"{message}; a listener runs there already, or change settings.port"),)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._stopping or len(self._connections) >= self.settings.max_connections:
             self.counts.turned_away += 1
@@ -276,30 +283,6 @@ class Listener:
     async def _refuse(self, code: str) -> None:
         self.counts.refused[code] += 1
         await self._landing.call(self._refused, code)
-
-
-async def serve(listeners: Sequence[Listener], ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the messages in hand and stop.
-
-    Args:
-        listeners: One for each source.
-        ready: Called once all of them listen.
-
-    Raises:
-        Stop: An address cannot be listened on; none is listened on then.
-    """
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    try:
-        for listener in listeners:
-            await listener.start()
-        ready()
-        await stopped.wait()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        await asyncio.gather(*(listener.stop() for listener in listeners))
 
 
 def _keep_alive(peer: socket.socket | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from connectors import mode
+from connectors import listens_at, mode
 from console.region.airflow import Airflow
 from console.region.errors import RegionError
 from console.region.founding import found
@@ -115,7 +115,8 @@ def start_listeners(home: Home, environment: dict[str, str]) -> Process | None:
     process = running("listen", folder)
     if process is None:
         for source in sources:
-            _free(source.id, _address(source), Path(f"settings.port of sources/{source.id}.yaml"))
+            if (address := listens_at(source)) is not None:
+                _free(source.id, address, Path(f"settings.port of sources/{source.id}.yaml"))
         command = [sys.executable, "-m", "console.main", "listen", *(source.id for source in sources)]
         process = start("listen", command, folder, environment)
     _await_listening(process, sources, folder)
@@ -125,14 +126,11 @@ def start_listeners(home: Home, environment: dict[str, str]) -> Process | None:
 def _await_listening(process: Process, sources: list[Source], folder: Path) -> None:
     deadline = time.monotonic() + LISTEN_SECONDS
     for source in sources:
-        while not _answers(_address(source)):
+        address = listens_at(source)
+        while address is not None and not _answers(address):
             if not process.alive() or time.monotonic() > deadline:
                 raise RegionError(f"the listener of {source.id} does not listen; see {folder / 'listen.log'}")
             time.sleep(0.1)
-
-
-def _address(source: Source) -> tuple[str, int]:
-    return str(source.settings.get("host", "127.0.0.1")), int(source.settings["port"])
 
 
 def _free(what: str, address: tuple[str, int], kept: Path) -> None:

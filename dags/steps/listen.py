@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from connectors import open_listener
-from connectors.his.hl7v2_mllp import Listener
+from connectors.listening import Inspect, Listener
 from dags.steps.site import Site
 from normalise.hl7v2 import inspect
 from schemas.records import RawRecord
@@ -24,6 +24,11 @@ def listener(source: Source, at: Site) -> Listener:
         source,
         at.home.path,
         land_many,
-        partial(inspect, context=source.context),
+        inspector(source),
         partial(landing.refused, source.id),
     )
+
+
+def inspector(source: Source) -> Inspect:
+    """Return what looks at a message before its sender is answered: HL7 v2 has refusals, others have none."""
+    return partial(inspect, context=source.context) if source.kind.startswith("his.hl7v2") else lambda _: None

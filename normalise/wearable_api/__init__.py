@@ -1,8 +1,9 @@
 """Replies of wearable vendors' interfaces as FHIR R4.
 
-Fitbit, Google Fit, iHealth, Jawbone, Misfit, Moves, RunKeeper and Withings. Which reply it is, its elements tell; what they become stands in ``schemas/wearables/api_replies.csv`` and
-``api_values.csv``. A new reply is rows of these two, no code. Most replies name nobody: whose one is, the source's
-settings say (the folder it lies in, the topic). Positions are left out on purpose.
+Fitbit, Google Fit, iHealth, Jawbone, Misfit, Moves, RunKeeper and Withings. Which reply it is, its elements tell; what
+they become stands in ``schemas/wearables/api_replies.csv`` and ``api_values.csv``. A new reply is rows of these two, no
+code. Most replies name nobody: whose one is, the source's settings say (the folder it lies in, the topic). Positions
+are left out on purpose.
 """
 
 from __future__ import annotations

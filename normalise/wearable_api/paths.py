@@ -1,8 +1,8 @@
 """Paths of the tables of vendor replies: which items a reply holds, and what stands where in one.
 
 ``a.b`` goes down, ``0`` is the first of a list, ``a[type=9]`` the one of a list that has that value; ``^a`` starts at
-the reply's root, ``..a`` at what the item lies in, ``@key`` is the name an item stands under. ``p|q`` takes q where p finds
-nothing. In ``items``, ``a[]`` means each of a list and ``a{}`` each value of an object.
+the reply's root, ``..a`` at what the item lies in, ``@key`` is the name an item stands under. ``p|q`` takes q where p
+finds nothing. In ``items``, ``a[]`` means each of a list and ``a{}`` each value of an object.
 """
 
 from __future__ import annotations
