@@ -216,8 +216,7 @@ class Orders(Group):
 
 def _timings(segment: Segment | None, field: int) -> list[Segment]:
     """What ORC-7 and OBR-27 said until TQ1 came."""
-    raw = segment.get(field) if segment else ""
-    return timings(raw, segment.label) if segment and raw else []
+    return timings(segment, field) if segment and segment.get(field) else []
 
 
 class Results(Orders):

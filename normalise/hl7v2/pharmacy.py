@@ -109,7 +109,8 @@ class Treatment:
     def observe(self, obx: Segment, specimen: Body | None) -> Body | None:
         """The observation of an OBX is what the order goes by."""
         key = (*order_scope(None, self._alone, self._building), self.body["id"])
-        stored = observe(obx, self._building, key, self._occurrences, specimen)
+        about = wording(self._medication["code"]) if "code" in self._medication else ""
+        stored = observe(obx, self._building, key, self._occurrences, specimen, about)
         if stored is not None and self.body["resourceType"] != "MedicationAdministration":
             add_to(self.body, {"supportingInformation": [refer(stored)]})
         elif stored is not None:
@@ -127,6 +128,8 @@ class Treatment:
             return
         (dosage,) = found["dosageInstruction"]
         doses = self.body.setdefault("dosageInstruction", [{}])
+        if any(dosage.items() <= known.items() for known in doses):
+            return
         if "timing" in doses[0]:
             doses[0]["sequence"] = 1
             kept = {name: one for name, one in doses[0].items() if name in ("doseAndRate", "route", "site", "method")}
@@ -243,8 +246,8 @@ class Pharmacy(Orders):
     def detail(self, segment: Segment) -> None:
         """A medication ordered (RXO), encoded (RXE), dispensed (RXD) or given (RXA)."""
         treatment = Treatment(self._group, segment, self.scene.building, self._request)
-        timed = timings(self._group.get(7), self._group.label) if self._group else []
-        self._start(treatment, timed or (timings(segment.get(1), segment.label) if segment.id == "RXE" else []))
+        timed = timings(self._group, 7) if self._group else []
+        self._start(treatment, timed or (timings(segment, 1) if segment.id == "RXE" else []))
         if segment.id in ("RXO", "RXE"):
             self._request = treatment.body
 

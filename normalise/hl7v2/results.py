@@ -245,6 +245,7 @@ def observe(
     scope: tuple[str, ...],
     occurrences: dict[tuple[str, ...], int],
     specimen: Body | None = None,
+    about: str = "",
 ) -> Body | None:
     """The observation of an OBX that came along with something else belongs to the message, or None: it says nothing.
 
@@ -254,9 +255,13 @@ def observe(
         scope: What it is known within: the same code, OBX-4 and OBX-1 in it are the same observation.
         occurrences: How often each came there before.
         specimen: What it was observed on, or None.
+        about: What words without OBX-3 are about, or ``""``.
     """
     body = _observation(obx, building, scope, occurrences)
-    if "code" not in body:
+    if "code" not in body and about and _says_something(body):
+        building.note("required", 3, "Expected what was observed; written as what was ordered.")
+        body["code"] = {"text": about}
+    elif "code" not in body:
         building.note("required", 3, "Expected what was observed; the segment is left out.")
         return None
     if specimen is not None:

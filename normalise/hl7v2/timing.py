@@ -127,13 +127,10 @@ def per_day(raw: str, building: Building, field: int) -> Body | None:
     return {"numerator": found, "denominator": {"value": 1, "unit": "d", "system": _UCUM, "code": "d"}}
 
 
-def timings(raw: str, label: str) -> list[Segment]:
-    """Return the TQ1 that the repetitions of a TQ (ORC-7 and OBR-27 until 2.5) would be since.
-
-    Args:
-        raw: The field.
-        label: Of the segment that it stands in.
-    """
+def timings(segment: Segment, number: int) -> list[Segment]:
+    """Return the TQ1 that the repetitions of a TQ (ORC-7, OBR-27 and RXE-1 until 2.5) would be since."""
+    raw = segment.get(number)
+    label = f"{segment.label}-{number} as TQ1"
     found = []
     for one in raw.split("~"):
         parts = [*one.split("^"), *[""] * 12]

@@ -22,6 +22,8 @@ from normalise.hl7v2.visits import subject
 _ORC: Final = mapper("ORC-Immunization")
 _RXA: Final = mapper("RXA-Immunization")
 _RXR: Final = mapper("RXR-Immunization")
+#: CVX of a record that only carries observations: no vaccine was given.
+_NOTHING: Final = "998"
 #: Coding systems of RXA-9 that say where a report comes from; 00 is the record of whoever gave it (CDC guide).
 _ORIGIN: Final = "NIP001"
 
@@ -58,7 +60,7 @@ class Vaccination:
         """What the table cannot say: status, time, visit, and the notes of RXA-9."""
         if text(rxa.first(21)) == "D":
             body["status"] = "entered-in-error"
-        elif "statusReason" in body:
+        elif "statusReason" in body or text(rxa.first(5)) == _NOTHING:
             body["status"] = "not-done"
         body.setdefault("status", "completed")
         if "occurrenceDateTime" not in body:
@@ -87,7 +89,8 @@ class Vaccination:
     def observe(self, obx: Segment, specimen: Body | None) -> Body | None:
         """The observation of an OBX is part of the vaccination; who pays and for whom stands in it as well."""
         scope = ("Immunization", self.body["id"])
-        stored = observe(obx, self._building, scope, self._occurrences, specimen)
+        about = wording(self.body["vaccineCode"])
+        stored = observe(obx, self._building, scope, self._occurrences, specimen, about)
         if stored is None:
             return None
         stored["partOf"] = [refer(self.body)]

@@ -157,3 +157,20 @@ def test_medication_that_is_not_named_is_unknown_with_a_note(bodies: Bodies, con
     found = convert(message("OMP^O09", "ORC|NW|P1", "RXO||1||片"), context)
     assert "extension" in one(bodies(found, "MedicationRequest"))["medicationCodeableConcept"]
     assert ("required", "RXO[1]") in {(note.code, note.where) for note in found.notes}
+
+
+def test_words_without_a_name_are_about_the_medication(bodies: Bodies) -> None:
+    content = message("OMP^O09", "ORC|NW|P1", RXO.format(max="", form=""), "OBX|1|TX|||皮试阴性||||||F")
+    observation = one(bodies(content, "Observation"))
+    assert (observation["code"], observation["valueString"]) == ({"text": "阿莫西林"}, "皮试阴性")
+
+
+def test_time_of_an_older_field_is_noted_by_that_field(context: SourceContext) -> None:
+    found = convert(message("RDE^O11", "ORC|NW|P1||||| ^^^20269999".replace(" ", ""), "RXE||A1^药^L|1||片"), context)
+    assert [note.where for note in found.notes if note.code == "bad_value"] == ["ORC[1]-7 as TQ1-7"]
+
+
+def test_the_same_order_twice_has_its_dosage_once(bodies: Bodies) -> None:
+    order = ("ORC|NW|P1|||||^BID", RXO.format(max="", form=""))
+    request = one(bodies(message("OMP^O09", *order, *order), "MedicationRequest"))
+    assert len(request["dosageInstruction"]) == 1

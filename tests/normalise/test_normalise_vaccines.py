@@ -77,6 +77,12 @@ def test_unknown_amount_is_no_dose(bodies: Bodies) -> None:
     assert "doseQuantity" not in one(bodies(message("ORC|RE||V1", rxa(amount="999")), "Immunization"))
 
 
+def test_record_of_no_vaccine_is_not_done(bodies: Bodies) -> None:
+    """CVX 998 carries observations, such as a contraindication; nobody was vaccinated."""
+    none = rxa().replace("0101^乙肝^NIP", "998^No vaccine administered^CVX")
+    assert one(bodies(message("ORC|RE||V1", none), "Immunization"))["status"] == "not-done"
+
+
 def test_observation_is_part_of_its_vaccination(bodies: Bodies, context: SourceContext) -> None:
     eligible = "OBX|1|CE|64994-7^eligibility^LN|1|V01^Not eligible^HL70064||||||F"
     found = convert(message("OBX|1|ST|1^过敏^L||无||||||F", "ORC|RE||V1", rxa(), eligible, "NTE|1||观察"), context)
