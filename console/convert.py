@@ -1,4 +1,4 @@
-"""`xinglin convert`: raw HL7 v2 in, FHIR Bundles out; what is refused is named with its coordinates."""
+"""`xinglin convert`: records of any kind in, FHIR Bundles out; what is refused is named with its coordinates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from zoneinfo import ZoneInfo
 import orjson
 import typer
 
-from console.exits import DONE, REFUSED, UNREADABLE, print_json
+from console.exits import DONE, REFUSED, UNREADABLE, fail, print_json
+from console.kinds import KINDS, parts
 from console.screen import watched
+from schemas.errors import ConfigurationError
 from schemas.records import Refusal, Resource, SourceContext
+from schemas.source import load_mapping
 
 #: Relative references of a Bundle resolve against its entries' full addresses (FHIR R4 bundle.html#references).
 BASE = "https://fhir.xinglin.invalid"
@@ -55,10 +58,22 @@ def _codec(name: str) -> str:
     return name if name == "auto" else codecs.lookup(name).name
 
 
+def _kind(name: str) -> str:
+    if name not in ("auto", *KINDS):
+        raise typer.BadParameter(f"{name!r} is no kind; there are {', '.join(KINDS)}")
+    return name
+
+
 def convert(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="HL7 v2 files; - reads standard input.", show_default=False)
+        list[str], typer.Argument(metavar="FILE", help="Files; - reads standard input.", show_default=False)
     ],
+    kind: Annotated[
+        str, typer.Option(help=f"What they are: {', '.join(KINDS)}; guessed when left out.", callback=_kind)
+    ] = "auto",
+    mapping: Annotated[
+        Path | None, typer.Option(help="A source's own mapping (sources/mappings/NAME.yaml); rows need one.")
+    ] = None,
     ndjson: Annotated[bool, typer.Option("--ndjson", help="One line of JSON for each file, in order.")] = False,
     institution: Annotated[str, typer.Option(help="Who owns local identifiers; part of resource ids.")] = "local",
     time_zone: Annotated[
@@ -68,19 +83,22 @@ def convert(
         str, typer.Option(help="Codec of messages that declare none, or auto.", callback=_codec)
     ] = "auto",
 ) -> None:
-    """Convert HL7 v2 files to FHIR R4.
+    """Convert HL7 v2, CDA, DICOM, wearables' files, rows and FHIR of others to FHIR R4.
 
     Without --ndjson, stdout gets one Bundle of type collection with what all files hold.
 
     Refusals go to stderr, with the sender's coordinates.
     """
-    context = SourceContext("convert", institution, time_zone, charset)
+    try:
+        context = SourceContext("convert", institution, time_zone, charset, load_mapping(mapping) if mapping else {})
+    except ConfigurationError as error:
+        fail(str(error))
     codes: set[int] = {DONE}
     if ndjson:
         for name in watched(files):
-            print_json(line(_shown(name), _told(name, context, codes)))
+            print_json(line(_shown(name), _told(name, kind, context, codes)))
     else:
-        outcomes = (outcome for name in watched(files) for outcome in _told(name, context, codes))
+        outcomes = (outcome for name in watched(files) for outcome in _told(name, kind, context, codes))
         whole = bundle(resource for outcome in outcomes for resource in outcome.resources)
         if "entry" in whole:
             sys.stdout.buffer.write(orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -88,9 +106,9 @@ def convert(
     raise typer.Exit(max(codes))
 
 
-def _told(name: str, context: SourceContext, codes: set[int]) -> Iterator[Outcome]:
+def _told(name: str, kind: str, context: SourceContext, codes: set[int]) -> Iterator[Outcome]:
     """Yield what each message of a file became, after telling refusals on stderr and adding to ``codes``."""
-    for outcome in convert_file(name, context):
+    for outcome in convert_file(name, context, kind):
         codes.add(outcome.exit_code)
         if (refusal := outcome.refusal) is not None:
             which = f"message {outcome.number} " if outcome.number else ""
@@ -100,11 +118,11 @@ def _told(name: str, context: SourceContext, codes: set[int]) -> Iterator[Outcom
         yield outcome
 
 
-def convert_file(name: str, context: SourceContext) -> Iterator[Outcome]:
+def convert_file(name: str, context: SourceContext, kind: str = "auto") -> Iterator[Outcome]:
     """Yield what each message of a file became, in order; a file that cannot be read is a refusal too."""
     try:
         with _open(name) as stream:
-            yield from convert_stream(stream, context)
+            yield from convert_stream(stream, context, kind)
     except OSError as error:
         why = f"The file cannot be read: {error.strerror or type(error).__name__}."
         yield Outcome(0, refusal=Refusal("unreadable", "", why))
@@ -118,25 +136,21 @@ def _open(name: str) -> Any:
     return nullcontext(sys.stdin.buffer)
 
 
-def convert_stream(stream: BinaryIO, context: SourceContext) -> Iterator[Outcome]:
-    """Yield what each message of a stream became, in order; never raises for what the stream holds."""
-    from connectors.his.framing import split_messages
-    from normalise.errors import SetAside
-    from normalise.hl7v2 import convert as convert_message
+def convert_stream(stream: BinaryIO, context: SourceContext, kind: str = "hl7v2") -> Iterator[Outcome]:
+    """Yield what each record of a stream became, in order; never raises for what the stream holds."""
+    from normalise import SetAside
+    from normalise import convert as convert_record
 
-    last = 0
-    for framed in split_messages(stream):
-        if framed.refusal is not None:
-            yield Outcome(framed.number if framed.number > last else 0, refusal=framed.refusal)
-            last = framed.number
+    for part in parts(stream, kind, context):
+        if part.refusal is not None:
+            yield Outcome(part.number, refusal=part.refusal)
             continue
-        last = framed.number
         try:
-            made = convert_message(framed.content, context)
+            made = convert_record(part.media, part.content, context)
         except SetAside as error:
-            yield Outcome(framed.number, refusal=error.refusal)
+            yield Outcome(part.number, refusal=error.refusal)
             continue
-        yield _checked(framed.number, made.resources)
+        yield _checked(part.number, made.resources)
 
 
 def _checked(number: int, resources: tuple[Resource, ...]) -> Outcome:
