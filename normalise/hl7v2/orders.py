@@ -8,6 +8,7 @@ from typing import ClassVar, Final, Protocol
 from normalise.hl7v2.billing import add_charge
 from normalise.hl7v2.building import Body, add_to
 from normalise.hl7v2.chart import Chart
+from normalise.hl7v2.documents import start_document
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
@@ -19,6 +20,7 @@ from normalise.hl7v2.timing import timings
 from normalise.hl7v2.visits import add_diagnosis
 
 _SAC: Final = mapper("SAC-Specimen")
+_ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 #: What may be ordered and has no note in FHIR R4.
 _WITHOUT_NOTES: Final = frozenset({"SupplyRequest"})
 
@@ -274,9 +276,18 @@ class Specimens(Results):
             return
         super().obx(segment)
 
+    def txa(self, segment: Segment) -> None:
+        """A document about the order, such as an image that is kept elsewhere."""
+        document = start_document(segment, self.scene)
+        attachment = document["content"][0]["attachment"]
+        if not attachment:
+            attachment["extension"] = [{"url": _ABSENT, "valueCode": "unknown"}]
+        if self._order is not None:
+            self._order.support(refer(document))
+
     def _after(self, segment: Segment) -> Segment | None:
         segments = self.scene.reading.message.segments
         at = next(at for at, one in enumerate(segments) if one is segment)
         return segments[at + 1] if at + 1 < len(segments) else None
 
-    READS: ClassVar[Mapping[str, Read]] = {**Results.READS, "SPM": spm, "OBR": obr, "ORC": orc, "OBX": obx}
+    READS: ClassVar[Mapping[str, Read]] = {**Results.READS, "SPM": spm, "OBR": obr, "ORC": orc, "OBX": obx, "TXA": txa}
