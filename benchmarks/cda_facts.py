@@ -2,8 +2,8 @@
 
     python benchmarks/cda_facts.py [--missing] [--extra] [--all] [--quick]
 
-A fact is an identifier, a name, a birth date, a gender, a code, a value with its unit or a date in one type of resource:
-``code Condition 233604007``. Recall is the share of the other's facts that our bundle of the same document has,
+A fact is an identifier, a name, a birth date, a gender, a code, a value with its unit or a date in one type of
+resource: ``code Condition 233604007``. Recall is the share of the other's facts that our bundle of the document has,
 precision the share of ours that the other's has. How a fact is written (element, system, display) is each
 converter's own affair; roles count as the people who have them, and what is taken as the Medication.
 

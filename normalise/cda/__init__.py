@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from normalise.cda import body, header
-from normalise.cda.narrative import mentions
 from normalise.cda.reading import Reading
 from normalise.cda.tables import MAPPING, REPORTS
 from normalise.cda.tree import Node, parse
@@ -26,15 +25,16 @@ def convert(content: bytes, context: SourceContext) -> Normalised:
     Raises:
         SetAside: The document is refused; the only exception that any bytes can cause.
     """
-    root, notes = parse(content, context.charset)
+    parsed = parse(content, context.charset)
+    root = parsed.root
     if root.name != "ClinicalDocument":
         shape = "another namespace" if root.name.endswith("}ClinicalDocument") else "another root element"
         raise set_aside("not_cda", "file", f"A ClinicalDocument of urn:hl7-org:v3 was expected; {shape} came.")
     reading = Reading(context, header.identity(root, content))
-    reading.collector.notes.extend(notes)
+    reading.collector.notes.extend(parsed.notes)
     if reading.document.startswith("sha256:"):
         reading.note("required", "The document has no id and is known by its bytes; a correction is another one.", "id")
-    reading.mentions = mentions(root)
+    reading.mentions = parsed.mentions
     header.patient(root, reading)
     _compose(root, reading)
     recorded = header.recorded(root, reading)

@@ -6,6 +6,7 @@ Sources: C-CDA R2.1 templates; HL7's C-CDA on FHIR mapping; invariants of FHIR R
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from normalise.cda.denials import absent, allergy, condition, negated
@@ -51,9 +52,14 @@ def _choose(body: Body) -> None:
     seen: dict[str, str] = {}
     for name in list(body):
         bare = name.lstrip("_")
-        choice = next((one for one in _CHOICES if bare.startswith(one) and bare[len(one) :][:1].isupper()), "")
+        choice = _choice(bare)
         if choice and seen.setdefault(choice, bare) != bare:
             del body[name]
+
+
+@cache
+def _choice(name: str) -> str:
+    return next((one for one in _CHOICES if name.startswith(one) and name[len(one) :][:1].isupper()), "")
 
 
 def _observation(body: Body, node: Node, reading: Reading) -> Body:

@@ -1,4 +1,4 @@
-"""Narrative: section.text as the XHTML that FHIR allows, and which of its parts entries point at.
+"""Narrative: section.text as the XHTML that FHIR allows.
 
 CDA R2 section 4.3.5 (narrative block); FHIR R4, Narrative. Built from nothing but the elements below, so there is
 nothing active in it whatever the sender wrote: no scripts, styles, events, images, and links only to http(s).
@@ -35,19 +35,6 @@ _ELEMENTS: Final = {
 _SPANS: Final = {"colspan", "rowspan"}
 _TABLE_CONTENT: Final = {"table", "thead", "tbody", "tfoot", "tr", "list", "colgroup"}
 _CAPTION_OF: Final = {"table": "caption", "list": "li"}
-
-
-def mentions(root: Node) -> dict[str, Node]:
-    """Return the narrative elements of a document by their ID; of two with one ID the first."""
-    found: dict[str, Node] = {}
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        name = node.attributes.get("ID") or node.attributes.get("id")
-        if name and name not in found:
-            found[name.strip()] = node
-        waiting += reversed(node.elements())
-    return found
 
 
 def narrative(section: Node) -> dict[str, str] | None:

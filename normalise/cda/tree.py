@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 from xml.parsers import expat
 from xml.parsers.expat import errors as faults
@@ -28,6 +29,7 @@ _SPACES: Final = {
     "http://www.w3.org/XML/1998/namespace": "xml:",
 }
 _PROLOG: Final = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s+)*", re.DOTALL)
+_BEGINNING: Final = re.compile(rb"[ \t\r\n]*<|\xef\xbb\xbf[ \t\r\n]*<|\xff\xfe|\xfe\xff|\0[\0<]")
 _ENDED: Final = frozenset(
     faults.codes[one]
     for one in (
@@ -100,6 +102,7 @@ class _Builder:
     def __init__(self) -> None:
         self.root: Node | None = None
         self.open: list[Node] = []
+        self.mentions: dict[str, Node] = {}
         self._narrative = 0
         self._count = 0
         self._names: dict[str, str] = {}
@@ -107,10 +110,12 @@ class _Builder:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         names = self._names
         node = Node(names.get(name) or self._name(name), attributes)
-        if " " in "".join(attributes):
-            node.attributes = {self._name(key): value for key, value in attributes.items()}
-            if kind := node.attributes.get("xsi:type"):
-                node.attributes["xsi:type"] = kind.strip().rpartition(":")[2]
+        for key in attributes:
+            if " " in key:
+                self._qualified(node)
+                break
+        if "ID" in attributes:
+            self.mentions.setdefault(attributes["ID"].strip(), node)
         self._count += 1
         if self._count > MAX_ELEMENTS or len(self.open) >= MAX_DEPTH:
             what = f"{MAX_ELEMENTS} elements" if self._count > MAX_ELEMENTS else f"{MAX_DEPTH} elements in each other"
@@ -133,14 +138,34 @@ class _Builder:
         if self._narrative or not text.isspace():
             self.open[-1].content.append(text)
 
+    def _qualified(self, node: Node) -> None:
+        node.attributes = {self._name(key): value for key, value in node.attributes.items()}
+        if kind := node.attributes.get("xsi:type"):
+            node.attributes["xsi:type"] = kind.strip().rpartition(":")[2]
+
     def _name(self, name: str) -> str:
         space, _, local = name.rpartition(" ")
         found = _SPACES[space] + local if space in _SPACES else f"{{{space}}}{local}"
         return self._names.setdefault(name, found)
 
 
-def parse(content: bytes, charset: str) -> tuple[Node, list[Refusal]]:
-    """Return the root element of a document and what had to be overruled to read it.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document as it was read.
+
+    Attributes:
+        root: Its root element.
+        mentions: Its elements that have an ID, which entries point at; of two with one ID the first.
+        notes: What had to be overruled to read it.
+    """
+
+    root: Node
+    mentions: dict[str, Node]
+    notes: tuple[Refusal, ...]
+
+
+def parse(content: bytes, charset: str) -> Parsed:
+    """Return a document as a tree.
 
     Args:
         content: The document.
@@ -149,17 +174,20 @@ def parse(content: bytes, charset: str) -> tuple[Node, list[Refusal]]:
     Raises:
         SetAside: ``not_xml``, ``truncated``, ``unsafe_xml``, ``charset``, ``structure``.
     """
+    # Before decoding: a PDF is no document in a wrong character set.
+    if not _BEGINNING.match(content):
+        raise set_aside("not_xml", "file byte 0", "An XML document was expected; it begins with something else.")
     text, note = decode(content, charset)
     text = text.lstrip("\ufeff \t\r\n")
-    if not text.startswith("<"):
-        raise set_aside("not_xml", "file byte 0", "An XML document was expected; it begins with something else.")
     after = _PROLOG.match(text)
     if after is not None and text.startswith("<!DOCTYPE", after.end()):
         raise _unsafe()
-    return _tree(text), [note] if note else []
+    builder = _built(text)
+    assert builder.root is not None  # expat has found a well-formed document
+    return Parsed(builder.root, builder.mentions, (note,) if note else ())
 
 
-def _tree(text: str) -> Node:
+def _built(text: str) -> _Builder:
     builder = _Builder()
     parser = expat.ParserCreate("utf-8", " ")
     parser.buffer_text = True
@@ -175,8 +203,7 @@ def _tree(text: str) -> Node:
         raise _broken(error, builder) from None
     except (UnicodeEncodeError, ValueError, RecursionError):
         raise set_aside("not_xml", "file", "The document holds what no XML document may; export it again.") from None
-    assert builder.root is not None  # expat has found a well-formed document
-    return builder.root
+    return builder
 
 
 def _refuse(*_: object) -> None:
