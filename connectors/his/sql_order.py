@@ -73,12 +73,21 @@ class Order:
         asked = self.shape.dialect.asked(func.max(self.watermark), self.mark.family)
         return self._plain(self.mark, connection.execute(select(asked)).scalar_one())
 
+    def last(self, connection: Connection, timed: bool) -> list[Any] | None:
+        """Return the last place of the table, None where it has none."""
+        return self._place(connection, self.placed(timed), [one.desc() for one in self.columns], 0)
+
     def at(self, connection: Connection, where: ColumnElement[bool], rows: int) -> list[Any] | None:
         """Return the place of the ``rows``-th row under a condition; None where there are fewer, or it has no name."""
+        return self._place(connection, where, self.columns, rows - 1)
+
+    def _place(
+        self, connection: Connection, where: ColumnElement[bool], order: Sequence[ColumnElement[Any]], skip: int
+    ) -> list[Any] | None:
         asked = [
             self.shape.dialect.asked(column, one.family) for column, one in zip(self.columns, self._read, strict=True)
         ]
-        statement = select(*asked).where(where).order_by(*self.columns).offset(rows - 1).limit(1)
+        statement = select(*asked).where(where).order_by(*order).offset(skip).limit(1)
         row = connection.execute(statement).one_or_none()
         if row is None:
             return None

@@ -20,6 +20,8 @@ from connectors.errors import Stop
 from connectors.his.sql_check import check
 from connectors.his.sql_compare import Comparison
 from connectors.his.sql_kept import Readable, is_readable
+from connectors.his.sql_order import Order, packed
+from connectors.his.sql_ranges import earlier
 from connectors.his.sql_reading import Progress, Reading
 from connectors.his.sql_session import Session
 from connectors.his.sql_settings import SqlSettings, Table, read_sql_settings
@@ -117,19 +119,24 @@ class TablesConnector(PullConnector):
 
     def future(self, cursor: Mapping[str, Any]) -> dict[str, Any]:
         """Return a cursor behind all rows: watermarks a century on, tables without one at their end."""
-        tables = {name: self._beyond(self.settings.tables[name], entry) for name, entry in cursor["tables"].items()}
-        return {"tables": tables}
+        held = cursor.get("tables", {})
+        return {"tables": {name: self._beyond(name, held.get(name, {})) for name in self.settings.tables}}
 
-    @staticmethod
-    def _beyond(table: Table, entry: Mapping[str, Any]) -> dict[str, Any]:
-        from connectors.his.sql_ranges import earlier
-
-        moved = dict(entry)
-        if "w" in entry:
-            moved["w"] = earlier(entry["w"], -int(_CENTURY.total_seconds()), -(10**15))
-        elif not table.watermark and "last" in entry:
-            moved |= {"at": entry["last"], "since": None, "top": None, "began": utc_now().isoformat()}
-        return moved
+    def _beyond(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        with self.session.transaction() as connection:
+            order = Order(self.session.look(connection, name))
+            top = order.top(connection)
+            place = order.last(connection, order.timed(top))
+            now = self.session.dialect.now(connection)
+        moved = {word: one for word, one in entry.items() if word in ("types", "kept", "compared")}
+        if top is not None:
+            # The place reached lies a century ahead, so not even rows without a watermark are read again.
+            ahead = packed([earlier(top, -int(_CENTURY.total_seconds()), -(10**15))])
+            place = [*ahead, *packed(place or [])[1:]]
+        if place is None:
+            return moved
+        return moved | {"since": None, "top": place[0] if top is not None else None, "at": packed(place),
+                        "began": now.isoformat()}  # fmt: skip
 
 
 def _set_aside(

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sql_world import Shelf, load_csv
 
-from connectors.contract import Page
-from connectors.his.sql_tables import TablesConnector
-from schemas.records import RawRecord, Unreadable
 from schemas.source import Source, load_source
-
-ZH_TABLES: dict[str, dict[str, Any]] = {
-    "PAT_MASTER_INDEX": {"key": "patient_id", "watermark": "update_time"},
-    "PAT_VISIT": {"key": ["patient_id", "visit_id"]},
-    "DIAGNOSIS": {"key": ["patient_id", "visit_id", "diag_no"], "watermark": "diag_time"},
-    "ORDERS": {"key": "order_no", "watermark": "start_time"},
-    "LAB_RESULT": {"key": ["test_no", "item_no"], "watermark": "result_time"},
-    "BILL_DETAIL": {"key": "bill_no", "watermark": "bill_time"},
-}
-
-
-class Shelf:
-    """A bulk store in memory, with what the vault's offers."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-
-    def put(self, name: str, chunks: Iterable[bytes], /) -> None:
-        self.held[name] = b"".join(chunks)
-
-    def open(self, name: str, /) -> Iterable[bytes]:
-        yield self.held[name]
-
-    def delete(self, name: str, /) -> None:
-        self.held.pop(name, None)
 
 
 @pytest.fixture
@@ -80,18 +52,3 @@ def synthea_sqlite(tmp_path: Path, corpora: Path) -> Path:
         for file in sorted((corpora / "his-sql/synthea-csv").glob("*.csv")):
             load_csv(connection, file)
     return path
-
-
-def load_csv(connection: sqlite3.Connection, file: Path) -> None:
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.reader(stream))
-    names = ", ".join(f'"{name}" TEXT' for name in rows[0])
-    connection.execute(f'CREATE TABLE "{file.stem}" ({names})')
-    marks = ", ".join("?" * len(rows[0]))
-    connection.executemany(f'INSERT INTO "{file.stem}" VALUES ({marks})', [[c or None for c in r] for r in rows[1:]])
-
-
-def pull(connector: TablesConnector, cursor: dict[str, Any] | None = None) -> tuple[list[RawRecord | Unreadable], Page]:
-    """Return all records of a pull and its last page."""
-    pages = list(connector.pull(cursor))
-    return [record for page in pages for record in page.records], pages[-1]
