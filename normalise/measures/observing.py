@@ -179,7 +179,8 @@ class Observer:
         for one in components:
             value = self._value(MEASURES[one.measure], one)
             if value is not None:
-                parts.append({"code": MEASURES[one.measure].concept, **value})
+                # The element's id lets rules and readers name a component without reading its code.
+                parts.append({"id": one.measure, "code": MEASURES[one.measure].concept, **value})
         if parts:
             body["component"] = parts
         if not parts and not any(name.startswith("value") for name in body):
