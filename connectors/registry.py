@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PULL: Final[Mapping[str, str]] = MappingProxyType(
     {
         "his.hl7v2_files": "connectors.his.hl7v2_files:FilesConnector",
+        "his.fhir_rest": "connectors.his.fhir_rest:FhirConnector",
         "his.cda_documents": "connectors.his.cda_documents:DocumentsConnector",
         "wearables.files": "connectors.wearables.files:WearableFilesConnector",
         "pacs.dimse": "connectors.pacs.dimse:DimseConnector",
