@@ -251,8 +251,8 @@ class Specimens(Results):
     def obr(self, segment: Segment) -> None:
         """What was done with the specimen before it."""
         specimen = self._specimen
-        after = self._after(segment)
-        if after is not None and after.id == "ORC":
+        after = self._after(segment) if self._waiting is None else None
+        if after is not None:
             self._common, self._waiting, self._taken = after, [], after
         super().obr(segment)
         if specimen is not None and isinstance(self._order, Order):
@@ -285,9 +285,11 @@ class Specimens(Results):
         if self._order is not None:
             self._order.support(refer(document))
 
-    def _after(self, segment: Segment) -> Segment | None:
+    def _after(self, obr: Segment) -> Segment | None:
+        """The ORC that follows an OBR, with nothing but participants between them."""
         segments = self.scene.reading.message.segments
-        at = next(at for at, one in enumerate(segments) if one is segment)
-        return segments[at + 1] if at + 1 < len(segments) else None
+        at = next(at for at, one in enumerate(segments) if one is obr)
+        after = next((one for one in segments[at + 1 :] if one.id not in ("PRT", "ROL")), None)
+        return after if after is not None and after.id == "ORC" else None
 
     READS: ClassVar[Mapping[str, Read]] = {**Results.READS, "SPM": spm, "OBR": obr, "ORC": orc, "OBX": obx, "TXA": txa}

@@ -206,6 +206,21 @@ def test_results_follow_the_specimen_before_them(bodies: Bodies, context: Source
     assert [body["status"] for body in bodies(found, "ServiceRequest")] == ["completed", "unknown"]
 
 
+@pytest.mark.parametrize(
+    "segments",
+    [
+        ("OBR|1|P1||C^血^L", "PRT|1|AD||OP^^HL70443|D5^吴^敏", "ORC|RE|P1||G1", "OBR|2|P2||U^尿^L", "ORC|RE|P2||G2"),
+        ("ORC|RE|P1||G1", "OBR|1|P1||C^血^L", "ORC|RE|P2||G2", "OBR|2|P2||U^尿^L"),
+    ],
+)
+def test_common_part_before_or_after_its_detail_is_of_that_order(bodies: Bodies, segments: tuple[str, ...]) -> None:
+    first, second = bodies(message("OUL^R22", PID, "SPM|1|S1||BLD", *segments), "ServiceRequest")
+    assert [(one["identifier"][0]["value"], one["requisition"]["value"]) for one in (first, second)] == [
+        ("P1", "G1"),
+        ("P2", "G2"),
+    ]
+
+
 def test_diet_and_supply_are_orders_of_their_own(bodies: Bodies, context: SourceContext) -> None:
     found = convert(
         message(
