@@ -130,8 +130,8 @@ def test_mood_and_negation_say_what_a_statement_becomes(entry: str, type_: str, 
 
 def test_refused_vaccination_was_not_done_and_says_why() -> None:
     entry = (
-        f'<substanceAdministration moodCode="EVN" negationInd="true">{TEMPLATE.format(52)}<statusCode code="completed"/>'
-        '<effectiveTime value="20120101"/><consumable><manufacturedProduct><manufacturedMaterial><code code="88" '
+        f'<substanceAdministration moodCode="EVN" negationInd="true">{TEMPLATE.format(52)}'
+        '<statusCode code="completed"/><effectiveTime value="20120101"/><consumable><manufacturedProduct><manufacturedMaterial><code code="88" '
         'codeSystem="2.16.840.1.113883.12.292"/></manufacturedMaterial></manufacturedProduct></consumable>'
         f'<entryRelationship typeCode="RSON"><observation moodCode="EVN">{TEMPLATE.format(53)}<code code="PATOBJ" '
         'codeSystem="2.16.840.1.113883.5.8"/></observation></entryRelationship></substanceAdministration>'
