@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
+from simulators.broker import Broker
 from simulators.fit_file import activity
 from simulators.people import patient
 from simulators.sent import Sent
@@ -354,3 +358,29 @@ def _record(type_: str, source: str, unit: str, start: datetime, end: datetime, 
         f' <Record type="{type_}" sourceName="{source}"{with_unit} creationDate="{_stamp(end)}" '
         f'startDate="{_stamp(start)}" endDate="{_stamp(end)}" value="{value}"/>'
     )
+
+
+@contextmanager
+def onboarding(home: Path) -> Iterator[dict[str, str]]:
+    """Yield what the pages of docs/onboarding call a nursing home's broker and the folder of its residents' phones.
+
+    ``MQTT_PORT``, ``MQTT_USER``, ``MQTT_PASSWORD``: a broker to which devices publish as soon as somebody subscribes.
+    ``PHONES_FOLDER``: where phones and watches dropped a day's files.
+    """
+    folder = home / "hospital" / "phones"
+    Phones(20261101).drop(folder, trouble=False)
+    for number, path in enumerate(sorted(one for one in folder.rglob("*") if one.is_file())):
+        os.utime(path, (1_790_000_000 + number, 1_790_000_000 + number))  # as if since yesterday
+    with Broker(users={"xinglin": "sunset"}) as broker:
+        Thread(target=_patiently, args=(broker,), daemon=True).start()
+        yield {
+            "MQTT_PORT": str(broker.port), "MQTT_USER": "xinglin", "MQTT_PASSWORD": "sunset",
+            "PHONES_FOLDER": str(folder),
+        }  # fmt: skip
+
+
+def _patiently(broker: Broker) -> None:
+    """The home's devices publish once a subscriber's session is there: what nobody has subscribed to is lost."""
+    if broker.await_subscriber("xinglin-pilot-home", 120.0):
+        home = NursingHome(20261101)
+        home.publish("127.0.0.1", broker.port, 40, trouble=False, username="xinglin", password="sunset")  # noqa: S106
