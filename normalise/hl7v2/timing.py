@@ -25,6 +25,7 @@ _DURATION: Final = re.compile(r"([SMHDWL])(\d{1,4})", re.ASCII)
 _NAMED: Final = {"S": "s", "M": "min", "H": "h", "D": "d", "W": "wk", "L": "mo"}
 #: RPT.1 of a pattern with its number: Q6H, Q2D.
 _EVERY: Final = re.compile(r"Q(\d{1,3})([SMHDWL])", re.ASCII)
+_PATTERNS: Final = "http://terminology.hl7.org/CodeSystem/v2-0335"
 _PER_DAY: Final = {"QD": 1, "BID": 2, "TID": 3, "QID": 4}
 
 
@@ -38,7 +39,7 @@ def repeat_pattern(raw: str, building: Building, field: int) -> Body | None:
     """Return the Timing of an RPT: its code, and the period, days and event that it spells out."""
     parts = [*raw.split("^"), *[""] * 9]
     found: Body = {}
-    code = concept("^".join(parts[0].split("&")), building, VOCABULARIES["RepeatPattern"], field) if parts[0] else None
+    code = _pattern(parts[0].replace("&", "^"), building, field) if parts[0] else None
     if code:
         found["code"] = code
     repeat = _spelt(text(parts[0].partition("&")[0]).upper())
@@ -50,6 +51,16 @@ def repeat_pattern(raw: str, building: Building, field: int) -> Body | None:
         repeat |= {"period": period["value"], "periodUnit": span}
     repeat |= _event(parts)
     return found | ({"repeat": repeat} if repeat else {}) or None
+
+
+def _pattern(raw: str, building: Building, field: int) -> Body | None:
+    """The code of a pattern; one with a number in it (Q5H) is of HL7 table 0335 whatever the number."""
+    sent = text(raw.partition("^")[0]).upper()
+    numbered = _EVERY.fullmatch(sent) and VOCABULARIES["RepeatPattern"].find(sent) is None
+    found = concept(raw, building, None if numbered else VOCABULARIES["RepeatPattern"], field)
+    if numbered and found:
+        found["coding"][0].setdefault("system", _PATTERNS)
+    return found
 
 
 def _spelt(code: str) -> Body:
