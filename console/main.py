@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console import convert, demo, identity, ledger, records, running, source
+from console import convert, coverage, demo, identity, ledger, records, running, source
 
 app = typer.Typer(
     name="xinglin",
@@ -19,6 +19,7 @@ app.command("down")(running.down)
 app.command("status")(running.status)
 app.command("listen")(running.listen)
 app.command("convert")(convert.convert)
+app.command("coverage")(coverage.coverage)
 app.command("batches")(records.batches)
 app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from normalise.hl7v2.building import Body
+from normalise.hl7v2.building import Body, add_to
 from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.consents import add_consent
 from normalise.hl7v2.incidents import add_accident, add_death, add_disability
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, start_patient
+from normalise.hl7v2.provenance import add_last_update
+from normalise.hl7v2.references import refer
 from normalise.hl7v2.results import note_of, observe_patient
 from normalise.hl7v2.roles import add_role, takes_roles
 from normalise.hl7v2.scene import Group, Read, Scene
@@ -42,11 +44,12 @@ class Chart(Group):
         scene.close()
         scene.pid, scene.encounter = pid, None
         scene.patient = start_patient(pid, scene.building, scene.mode)
+        add_last_update(pid, scene.reading, scene.building)
         scene.about = (scene.patient,)
 
     def pd1(self, segment: Segment) -> None:
         """More about the patient."""
-        add_details(segment, self.scene.patient, self.scene.building)
+        add_details(segment, self.scene.patient, self.scene.building, self.scene.mode)
 
     def nk1(self, segment: Segment) -> None:
         """A relative."""
@@ -86,7 +89,10 @@ class Chart(Group):
 
     def in1(self, segment: Segment) -> None:
         """An insurance."""
-        self._coverage = add_insurance(segment, self.scene.building, self.scene.mode)
+        building = self.scene.building
+        self._coverage = add_insurance(segment, building, self.scene.mode)
+        if self._coverage is not None and building.account is not None:
+            add_to(building.account, {"coverage": [{"coverage": refer(self._coverage)}]})
         self.scene.about = ()
 
     def in2(self, segment: Segment) -> None:

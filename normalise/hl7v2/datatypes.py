@@ -17,7 +17,7 @@ from normalise.hl7v2.concepts import concept, term_coding, unit, wording
 from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.memory import Remembered
 from normalise.hl7v2.quantities import money, quantity, reference_range
-from normalise.hl7v2.references import REFERENCES, location, named_organization, practitioner
+from normalise.hl7v2.references import REFERENCES, authority, coded_device, location, named_organization, practitioner
 from normalise.hl7v2.tables import VOCABULARIES, Vocabulary
 from normalise.hl7v2.times import Moment, moment, time_of_day
 from normalise.hl7v2.values import observed
@@ -27,7 +27,10 @@ Convert = Callable[[str, Building, int], Any]
 
 _TYPE: Final = re.compile(r"([A-Za-z0-9.-]+)(?:\(([^)]*)\))?")
 _SNOMED: Final = "http://snomed.info/sct"
+_PRICE_TYPE: Final = "http://terminology.hl7.org/CodeSystem/v2-0205"
 _COVERAGE_CLASS: Final = "http://terminology.hl7.org/CodeSystem/coverage-class"
+_LOCATION_CLASSIFICATION: Final = "http://hl7.org/fhir/StructureDefinition/subject-locationClassification"
+_LOCATION_CLASS: Final = "urn:xinglin:fhir:CodeSystem:location-classification"
 _PARTICIPANT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
@@ -60,6 +63,12 @@ def converter(type_: str, vocabulary: str) -> Convert:
 
 def _concept(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> Body | None:
     return concept(raw, building, vocabulary, field)
+
+
+def _language(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> Body | None:
+    """The primary language as an element of Patient.communication."""
+    found = concept(raw, building, vocabulary, field)
+    return {"language": found, "preferred": True} if found else None
 
 
 def _coding(raw: str, building: Building, field: int, vocabulary: Vocabulary | None) -> Body | None:
@@ -175,7 +184,14 @@ def _participant(raw: str, building: Building, _: int, argument: str) -> Body | 
 
 def _place(raw: str, building: Building, _: int, argument: str) -> Body | None:
     where = location(raw, building)
-    return {"location": where, "status": argument} if where else None
+    if where is None:
+        return None
+    status, kind = [*argument.split("|"), ""][:2]
+    found: Body = {"location": where, "status": status}
+    if kind:
+        said = {"coding": [{"system": _LOCATION_CLASS, "code": kind}]}
+        found["extension"] = [{"url": _LOCATION_CLASSIFICATION, "valueCodeableConcept": said}]
+    return found
 
 
 def _performer(raw: str, building: Building, _: int, argument: str) -> Body | None:
@@ -195,6 +211,34 @@ def _role_performer(raw: str, building: Building, _: int, argument: str) -> Body
 def _agent(raw: str, building: Building, _: int, argument: str) -> Body | None:
     who = practitioner(raw, building)
     return {"type": {"coding": [{"system": _PARTICIPANT, "code": argument}]}, "who": who} if who else None
+
+
+def _facility_agent(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    """An HD: a facility as an agent."""
+    who = authority(raw, building)
+    return {"type": {"coding": [{"system": _PARTICIPANT, "code": argument}]}, "who": who} if who else None
+
+
+def _device_agent(raw: str, building: Building, _: int, argument: str) -> Body | None:
+    """A CWE: equipment as an agent."""
+    who = coded_device(raw, building)
+    return {"type": {"coding": [{"system": _PARTICIPANT, "code": argument}]}, "who": who} if who else None
+
+
+def _cost(raw: str, building: Building, field: int) -> Body | None:
+    """A CP as an element of Coverage.costToBeneficiary: the price, and its type (HL7 table 0205)."""
+    amount = _money(raw, building, field)
+    if amount is None:
+        return None
+    kind = text(raw.split("^")[1]) if "^" in raw and "&" in raw.partition("^")[0] else ""
+    said = {"type": {"coding": [{"system": _PRICE_TYPE, "code": kind}]}} if kind else {}
+    return {**said, "valueMoney": amount}
+
+
+def _animal(raw: str, building: Building, _: int, argument: str) -> list[Body]:
+    """Species, and the breed that stands in another field, as the parts of one extension."""
+    parts = ("species", concept(raw, building)), ("breed", concept(building.at.first_whole(int(argument)), building))
+    return [{"url": name, "valueCodeableConcept": found} for name, found in parts if found]
 
 
 def _class(raw: str, _: Building, __: int, argument: str) -> Body | None:
@@ -297,7 +341,12 @@ def _side(side: int) -> Callable[..., Body | None]:
     return convert
 
 
-_CODED: Final[dict[str, Callable[..., Any]]] = {"CodeableConcept": _concept, "Coding": _coding, "code": _code}
+_CODED: Final[dict[str, Callable[..., Any]]] = {
+    "CodeableConcept": _concept,
+    "Coding": _coding,
+    "code": _code,
+    "language": _language,
+}
 _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
     "CX": lambda raw, building, _, argument: identifiers.identifier(raw, building, argument),
     "EI": lambda raw, building, _, argument: identifiers.entity(raw, building, argument),
@@ -307,12 +356,16 @@ _WITH_ARGUMENT: Final[dict[str, Callable[..., Any]]] = {
     "XTN": lambda raw, building, _, argument: people.contact_point(raw, building, argument),
     "Reference.identifier": _by_identifier,
     "parent": _parent,
+    "constant": lambda raw, _, __, argument: argument if text(raw.partition("^")[0]) else None,
     "participant": _participant,
     "place": _place,
     "performer": _performer,
     "performer.role": _role_performer,
     "amount": timing.amount,
     "agent": _agent,
+    "agent.device": _device_agent,
+    "agent.facility": _facility_agent,
+    "animal": _animal,
     "class": _class,
     "XON": _organization,
     "PL": _located,
@@ -329,6 +382,7 @@ _PLAIN: Final[dict[str, Convert]] = {
     "days": _days,
     "CQ": _amount,
     "money": _money,
+    "cost": _cost,
     "CQ.day": timing.per_day,
     "CQ.duration": timing.duration,
     "CQ.occurrence": timing.occurrence,

@@ -315,11 +315,14 @@ def _compile_one(condition: str) -> Guard:
     field, _, rest = condition.partition(" ")
     verb, *words = rest.split()
     match = _FIELD.fullmatch(field)
-    if match is None or verb not in ("empty", "valued", "longer", "is", "is-not"):
-        raise ValueError(f"condition {condition!r}; expected: FIELD empty|valued|longer N|is CODES|is-not CODES")
+    if match is None or verb not in ("empty", "valued", "single", "repeats", "longer", "shorter", "is", "is-not"):
+        raise ValueError(
+            f"condition {condition!r}; expected: FIELD empty|valued|single|repeats|longer N|shorter N|is CODES|"
+            "is-not CODES"
+        )
     number, component = int(match[1]), int(match[2] or 0)
     codes = frozenset(words)
-    longest = int(words[0]) if verb == "longer" else 0
+    longest = int(words[0]) if verb in ("longer", "shorter") else 0
     return _guard(verb, number, component, codes, longest)
 
 
@@ -333,7 +336,10 @@ def _guard(verb: str, number: int, component: int, codes: frozenset[str], longes
     return {
         "empty": lambda segment: not part(segment).strip("^&~ "),
         "valued": lambda segment: bool(part(segment).strip("^&~ ")),
+        "single": lambda segment: len(list(filter(None, segment.get(number).split("~")))) == 1,
+        "repeats": lambda segment: len(list(filter(None, segment.get(number).split("~")))) > 1,
         "longer": lambda segment: len(part(segment)) > longest,
+        "shorter": lambda segment: len(part(segment)) < longest,
         "is": lambda segment: code(segment) in codes,
         "is-not": lambda segment: code(segment) not in codes,
     }[verb]

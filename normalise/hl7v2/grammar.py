@@ -15,13 +15,14 @@ from normalise.hl7v2.billing import Accounts, Charges
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
 from normalise.hl7v2.moves import Moves
-from normalise.hl7v2.orders import Orders, Results, Specimens
+from normalise.hl7v2.orders import Orders, Results
 from normalise.hl7v2.pharmacy import Pharmacy
 from normalise.hl7v2.problems import Problems
 from normalise.hl7v2.referrals import Referrals
 from normalise.hl7v2.requisitions import Requisitions
 from normalise.hl7v2.scene import Group, Read
 from normalise.hl7v2.scheduling import Appointments
+from normalise.hl7v2.specimens import Specimens
 from normalise.hl7v2.tables import KINDS
 from normalise.hl7v2.vaccines import Vaccines
 

@@ -13,7 +13,7 @@ from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.participation import in_role
 from normalise.hl7v2.people import address
-from normalise.hl7v2.references import named_organization, refer
+from normalise.hl7v2.references import coded_organization, named_organization, refer
 from normalise.hl7v2.visits import subject
 
 _FACILITY: Final = mapper("ORC-Organization")
@@ -53,6 +53,10 @@ def add_acts(orc: Segment, about: Body, recorded: str, building: Building) -> No
     if "agent" not in found:
         building.at = before
         return
+    if organization := coded_organization(orc.first_whole(17), building):
+        for agent in found["agent"]:
+            if agent["type"]["coding"][0]["code"] == "enterer":
+                agent["onBehalfOf"] = organization
     unknown = {"_recorded": {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}}
     id_ = building.id_within("Provenance", about["resourceType"], about["id"], building.control_id, orc.label)
     body: Body = {"resourceType": "Provenance", "id": id_, "target": [refer(about)]}

@@ -23,7 +23,10 @@ _MRG: Final = mapper("MRG-Patient")
 _ACCOUNT: Final = mapper("PID-Account")
 _GUARANTOR: Final = mapper("GT1-Account")
 _GUARANTEEING: Final = mapper("GT1-RelatedPerson")
+_MOTHER: Final = mapper("PID-RelatedPerson")
+_LIVING_WILL: Final = mapper("PD1-Observation")
 _CONTACT: Final = mapper("NK1-Patient")
+_ORGANIZATION: Final = mapper("NK1-Organization")
 _RELATED: Final = mapper("NK1-RelatedPerson")
 #: NK1-3 of those who are no persons: employer, federal agency, insurance company, state agency.
 _NO_PERSON: Final = frozenset({"EMR", "E", "F", "I", "S"})
@@ -59,8 +62,20 @@ def start_patient(pid: Segment, building: Building, mode: Mode) -> Body:
     body: Body = {"resourceType": "Patient", "id": building.patient}
     _PID.apply(pid, body, building)
     stored = building.add(body, mode)
+    _add_mother(pid, building, mode)
     _start_account(pid, building, mode)
     return stored
+
+
+def _add_mother(pid: Segment, building: Building, mode: Mode) -> None:
+    """PID-21: the mother of a newborn, by her own numbers."""
+    body = _MOTHER.apply(pid, {"resourceType": "RelatedPerson"}, building)
+    if "identifier" not in body:
+        return
+    body["id"] = building.id_within("RelatedPerson", building.patient, "mother")
+    body["patient"] = {"reference": f"Patient/{building.patient}"}
+    coding = {"system": "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "code": "MTH", "display": "mother"}
+    building.add(body | {"relationship": [{"coding": [coding]}]}, mode)
 
 
 def _start_account(pid: Segment, building: Building, mode: Mode) -> None:
@@ -90,9 +105,15 @@ def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
         add_to(building.account, {"guarantor": [guarantor]})
 
 
-def add_details(pd1: Segment, patient: Body, building: Building) -> None:
-    """PD1's part of the Patient stands in it."""
+def add_details(pd1: Segment, patient: Body, building: Building, mode: Mode) -> None:
+    """PD1's part of the Patient stands in it; whether there is a living will is an Observation."""
     _PD1.apply(pd1, patient, building)
+    body: Body = {"resourceType": "Observation", "status": "final"}
+    body["code"] = {"coding": [{"system": "http://loinc.org", "code": "75320-2", "display": "Advance directive"}]}
+    _LIVING_WILL.apply(pd1, body, building)
+    if "valueCodeableConcept" in body:
+        body["id"] = building.id_within("Observation", building.patient, "living will")
+        building.add(body | {"subject": {"reference": f"Patient/{building.patient}"}}, mode)
 
 
 def merge(mrg: Segment, survivor: Body, building: Building) -> None:
@@ -113,6 +134,8 @@ def merge(mrg: Segment, survivor: Body, building: Building) -> None:
 def add_relative(nk1: Segment, patient: Body, building: Building, mode: Mode) -> None:
     """The next of kin is a contact of the Patient and, when a person, a RelatedPerson."""
     contact = _CONTACT.apply(nk1, {}, building)
+    if "organization" in contact and (person := _ORGANIZATION.apply(nk1, {}, building)):
+        building.complete(contact["organization"], {"contact": [person]})
     if contact.keys() & {"name", "telecom", "address", "organization"}:  # FHIR invariant pat-1
         patient.setdefault("contact", []).append(contact)
     if text(nk1.first(3)) in _NO_PERSON:

@@ -1,6 +1,7 @@
 """Where resources come from: one Provenance a patient a message, naming the segment of each.
 
-Sources: HL7 v2-to-FHIR, MSH[Provenance-Source], MSH[Provenance-Transformation], EVN[Provenance].
+Sources: HL7 v2-to-FHIR, MSH[Provenance-Source], MSH[Provenance-Transformation], EVN[Provenance], SCH[Provenance],
+PID[Provenance-Patient], SFT[Device].
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.header import Reading
-from normalise.hl7v2.references import authority, named_organization
+from normalise.hl7v2.message import Segment
+from normalise.hl7v2.references import authority, named_organization, refer
 from normalise.hl7v2.tables import MAPPING
 from schemas.records import Resource
 
 SEGMENT: Final = "urn:xinglin:fhir:StructureDefinition:segment"
 _EVN: Final = mapper("EVN-Provenance")
+_SCH: Final = mapper("SCH-Provenance")
+_SFT: Final = mapper("SFT-Device")
+_LAST: Final = mapper("PID-Provenance")
 _ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _TYPES: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
@@ -28,8 +33,7 @@ def add_provenance(reading: Reading, building: Building) -> None:
     author = (
         named_organization(msh.get(22), building) if msh.get(22) else authority(msh.get(4).partition("~")[0], building)
     )
-    evn = reading.message.one("EVN")
-    event = _EVN.apply(evn, {}, building) if evn else {}
+    event = _event(reading, building)
     by_patient: dict[str, list[Body]] = {}
     for resource in building.resources:
         if resource.patient is not None and resource.type != "Provenance":
@@ -39,7 +43,38 @@ def add_provenance(reading: Reading, building: Building) -> None:
         building.at, building.patient = msh, patient
         body = _provenance(reading, building, author, application, targets)
         body["agent"] += event.get("agent", [])
-        building.add({**{name: value for name, value in event.items() if name != "agent"}, **body})
+        body["entity"] += event.get("entity", [])
+        building.add({**event, **body})
+
+
+def _event(reading: Reading, building: Building) -> Body:
+    """What EVN, SCH and SFT say of how the message came about."""
+    event: Body = {}
+    if (evn := reading.message.one("EVN")) is not None:
+        _EVN.apply(evn, event, building)
+    if (sch := reading.message.one("SCH")) is not None:
+        _SCH.apply(sch, event, building)
+    if reading.recorded:
+        event.setdefault("occurredDateTime", reading.recorded)
+    for sft in reading.message.all("SFT"):
+        body = _SFT.apply(sft, {"resourceType": "Device"}, building)
+        if "deviceName" not in body or "name" not in body["deviceName"][0]:
+            continue
+        software = "software", *(text(sft.first(field)) for field in (1, 2, 3, 4))
+        body["id"] = building.id_within("Device", *software)
+        what = refer(building.add(body, "ensure", own=False), body["deviceName"][0]["name"])
+        event.setdefault("entity", []).append({"role": "source", "what": what})
+    return event
+
+
+def add_last_update(pid: Segment, reading: Reading, building: Building) -> None:
+    """PID-33 and 34: when and where the patient's record was last changed is a Provenance of the patient alone."""
+    body = _LAST.apply(pid, {"resourceType": "Provenance"}, building)
+    if "agent" not in body or "occurredDateTime" not in body:
+        return
+    body["id"] = building.id_within("Provenance", building.patient, "last update", body["occurredDateTime"])
+    body["target"] = [{"reference": f"Patient/{building.patient}"}]
+    building.add({**body, **({"recorded": reading.recorded} if reading.recorded else {"_recorded": _unknown()})})
 
 
 def _target(resource: Resource) -> Body:

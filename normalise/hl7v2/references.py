@@ -134,7 +134,8 @@ def _coded_organization(raw: str, building: Building) -> Body | None:
 
 def _location(raw: str, building: Building) -> Body | None:
     """A PL: one Location a level, each part of the one before; the reference is to the narrowest."""
-    parts = [text(part.partition("&")[0]) for part in raw.split("^")] + [""] * 9
+    sent = raw.split("^")
+    parts = [text(part.partition("&")[0]) for part in sent] + [""] * 9
     inner: Body | None = None
     path: list[str] = []
     for level, place in _LEVELS:
@@ -145,6 +146,8 @@ def _location(raw: str, building: Building) -> Body | None:
         body: Body = {"resourceType": "Location", "id": building.id_within("Location", *path), "status": "active"}
         body |= {"name": name, "mode": "instance", "physicalType": {"coding": [_LEVEL_CODINGS[level].copy()]}}
         body["identifier"] = [{"value": name}]
+        if universal := text(sent[place].partition("&")[2].partition("&")[0]):
+            body["identifier"].append({"system": "urn:ietf:rfc:3986", "value": building.assigner("", universal)[0]})
         if inner:
             body["partOf"] = inner
         if level == _narrowest(parts) and parts[8]:
@@ -174,6 +177,20 @@ def _signatory(raw: str, building: Building) -> Body | None:
     """An NDL: a person whose name's parts are divided by ``&``; before 2.3 and from some senders an XCN."""
     first = raw.partition("^")[0]
     return practitioner(first.replace("&", "^") if "&" in first or "^" not in raw else raw, building)
+
+
+def _facility(raw: str, building: Building) -> Body | None:
+    """An HD as a place: a site by its name and its universal id."""
+    parts = [*map(text, raw.replace("&", "^").split("^")), "", ""]
+    if not (parts[0] or parts[1]):
+        return None
+    system, name = building.assigner(parts[0], parts[1])
+    body: Body = {"resourceType": "Location", "id": building.id_of("Location", "urn:ietf:rfc:3986", system)}
+    body |= {"status": "active", "name": name or parts[1], "mode": "instance"}
+    body["physicalType"] = {"coding": [_LEVEL_CODINGS["facility"].copy()]}
+    if parts[1]:
+        body["identifier"] = [{"system": "urn:ietf:rfc:3986", "value": system}]
+    return refer(building.add(body, "ensure", own=False), body["name"])
 
 
 def _addressed(raw: str, building: Building) -> Body | None:
@@ -218,6 +235,7 @@ named_organization = remembered("XON", _named_organization)
 authority = remembered("HD", _authority)
 coded_organization = remembered("CWE", _coded_organization)
 location = remembered("PL", _location, lasting=lambda raw: len(raw) < 200)
+facility = remembered("HD.location", _facility)
 addressed = remembered("XAD", _addressed)
 device = remembered("EI.device", _device)
 coded_device = remembered("CWE.device", _coded_device)
@@ -230,6 +248,7 @@ REFERENCES: Final = {
     "CWE.organization": coded_organization,
     "IS.organization": coded_organization,
     "PL": location,
+    "HD.location": facility,
     "XAD": addressed,
     "EI.device": device,
     "CWE.device": coded_device,

@@ -26,6 +26,7 @@ from normalise.ids import derive
 
 _ORC: Final = mapper("ORC-ServiceRequest")
 _REQUEST: Final = mapper("OBR-ServiceRequest")
+_ORC_REPORT: Final = mapper("ORC-DiagnosticReport")
 _REPORT: Final = mapper("OBR-DiagnosticReport")
 _SOURCE: Final = mapper("OBR-Specimen")
 _OBX: Final = mapper("OBX-Observation")
@@ -85,6 +86,9 @@ class Order:
         self._requested = f"ServiceRequest/{self._request['id']}"
         told = "code" in self._request and obr is not None and (reported or _is_reported(obr, building))
         self._report = self._make_report(obr, identifiers) if obr and told else None
+        if self._report is not None and orc is not None:
+            add_to(self._report, _ORC_REPORT.apply(orc, {}, building))
+            building.at = given
 
     def _make_request(self, orc: Segment | None, identifiers: list[Body], id_: str) -> Body:
         body: Body = {"resourceType": "ServiceRequest", "id": id_, "subject": subject(self._building)}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Literal
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.concepts import concept, term_coding
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
@@ -23,7 +23,7 @@ from normalise.hl7v2.references import location, practitioner, refer
 from normalise.hl7v2.results import note_of, order_scope
 from normalise.hl7v2.scene import Group, Read, Scene
 from normalise.hl7v2.tables import VOCABULARIES
-from normalise.hl7v2.times import moment
+from normalise.hl7v2.times import later, moment
 from normalise.hl7v2.timing import unit_of_time
 from normalise.hl7v2.visits import subject
 from normalise.ids import derive
@@ -95,7 +95,11 @@ class Appointments(Group):
     def ais(self, segment: Segment) -> None:
         """A service."""
         body, building = self._begin(), self.scene.building
-        _SERVICE.apply(segment, body, building)
+        found = _SERVICE.apply(segment, {}, building)
+        status = found.pop("status", "")
+        if status and self._sch is not None and not text(self._sch.first(25)):
+            body["status"] = status
+        add_to(body, found)
         start, end = self._when(segment, {})
         if self._sch is not None and (text(self._sch.first(26)) or text(self._sch.first(27))):
             self._orders.append(_make_order(self._sch, segment, (start, end), building))
@@ -242,11 +246,6 @@ def start_appointment(sch: Segment, event: str, building: Building) -> Body:
     if body["status"] == "cancelled" and (why := concept(sch.first_whole(6), building)):
         body["cancelationReason"] = why
     return building.add(body)
-
-
-def later(start: str, span: timedelta) -> str:
-    """Return the FHIR time that is so much later, at the same offset."""
-    return (datetime.fromisoformat(start) + span).isoformat()
 
 
 def _attendance(status: str) -> Literal["accepted", "declined", "needs-action"]:

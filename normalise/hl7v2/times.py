@@ -76,6 +76,11 @@ def moment(raw: str, zone: str) -> Moment | None:
     return Moment(value, "second")
 
 
+def later(start: str, span: timedelta) -> str:
+    """Return the FHIR time that is so much later than another, at the same offset."""
+    return (datetime.fromisoformat(start) + span).isoformat()
+
+
 def time_of_day(raw: str) -> str | None:
     """Return an HL7 v2 TM as a FHIR time, or None where it is no time exact to the minute."""
     match = _TIME.fullmatch(raw.strip())

@@ -6,20 +6,25 @@ AL1[AllergyIntolerance], IAM[AllergyIntolerance], PR1[Procedure], IN1[Coverage].
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from normalise.hl7v2.building import Body, Building, add_to
-from normalise.hl7v2.concepts import term_coding, wording
+from normalise.hl7v2.concepts import concept, term_coding, wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import entity, identifier
 from normalise.hl7v2.message import Segment
-from normalise.hl7v2.people import name_text
-from normalise.hl7v2.references import refer
+from normalise.hl7v2.people import human_name, name_text, one_line
+from normalise.hl7v2.quantities import quantity
+from normalise.hl7v2.references import practitioner, refer
 from normalise.hl7v2.tables import VOCABULARIES, Mode
+from normalise.hl7v2.times import later
 
 _PV1: Final = mapper("PV1-Encounter")
 _PV2: Final = mapper("PV2-Encounter")
+_EPISODE: Final = mapper("PV1-EpisodeOfCare")
+_EPISODE_DIAGNOSIS: Final = mapper("DG1-EpisodeOfCare")
 _ACCOUNT: Final = mapper("PID-Encounter")
 _FINANCIAL: Final = mapper("PV1-Coverage")
 _CONDITION: Final = mapper("DG1-Condition")
@@ -31,6 +36,10 @@ _MORE_COVERAGE: Final = mapper("IN2-Coverage")
 _IMPORTANCE: Final = mapper("PV1-Patient")
 _INSURED: Final = mapper("IN1-RelatedPerson")
 _INSURER: Final = mapper("IN1-Organization")
+_REPORTER: Final = mapper("IAM-RelatedPerson")
+_ALTERNATE: Final = "http://hl7.org/fhir/StructureDefinition/alternate-codes"
+#: IN1-17 and IAM-15 of the patient.
+_SELF: Final = frozenset({"SEL", "01", "18", "self", "Self", "patient"})
 _ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
 
@@ -62,7 +71,18 @@ def start_encounter(pv1: Segment, pid: Segment, status: str, building: Building,
     if building.account is not None:
         body["account"][0]["reference"] = f"Account/{building.account['id']}"
     _add_financial_classes(pv1, building, mode)
+    _add_episode(pv1, body, building, mode)
     return body
+
+
+def _add_episode(pv1: Segment, encounter: Body, building: Building, mode: Mode) -> None:
+    """PV1-54: the visit is part of an episode of care."""
+    body = _EPISODE.apply(pv1, {"resourceType": "EpisodeOfCare", "status": "active"}, building)
+    if "identifier" not in body:
+        return
+    number = body["identifier"][0]
+    body["id"] = building.id_of("EpisodeOfCare", number.get("system", ""), number["value"])
+    encounter["episodeOfCare"] = [refer(building.add(body | {"patient": subject(building)}, mode))]
 
 
 def _class_status(pv1: Segment) -> str:
@@ -127,7 +147,17 @@ def add_diagnosis(
         part = {"condition": refer(stored), **_DIAGNOSIS.apply(dg1, {}, building)}
         if part not in encounter.setdefault("diagnosis", []):
             encounter["diagnosis"].append(part)
+        _add_to_episode(dg1, stored, encounter, building)
     return stored
+
+
+def _add_to_episode(dg1: Segment, condition: Body, encounter: Body, building: Building) -> None:
+    """A diagnosis of the visit is one of the episode of care that it is part of."""
+    for one in encounter.get("episodeOfCare", ()):
+        episode = building.find(*one["reference"].split("/"))
+        if episode is not None:
+            part = {"condition": refer(condition), **_EPISODE_DIAGNOSIS.apply(dg1, {}, building)}
+            add_to(episode, {"diagnosis": [part]})
 
 
 def code_key(code: Body) -> tuple[str, str]:
@@ -146,7 +176,9 @@ def add_allergy(segment: Segment, building: Building, mode: Mode) -> None:
     own = body.get("identifier", [{}])[0]
     key = (own.get("system", ""), own["value"]) if own else code_key(body["code"])
     body["id"] = building.id_within("AllergyIntolerance", building.patient, *key)
-    _settle_reaction(body)
+    _settle_reaction(body, concept(segment.first_whole(4), building))
+    if segment.id == "IAM":
+        _add_reporter(segment, body, building, mode)
     if segment.id == "IAM" and text(segment.first(6)) == "D":
         body.pop("clinicalStatus", None)
         code = {"system": f"{_TERMINOLOGY}allergyintolerance-verification", "code": "entered-in-error"}
@@ -156,7 +188,25 @@ def add_allergy(segment: Segment, building: Building, mode: Mode) -> None:
     building.add(body, mode)
 
 
-def _settle_reaction(body: Body) -> None:
+def _add_reporter(iam: Segment, body: Body, building: Building, mode: Mode) -> None:
+    """IAM-14, 15 and 27: who reported the allergy, and the clinician's own code for it."""
+    if more := concept(iam.first_whole(27), building):
+        codings = body["code"].setdefault("coding", [])
+        codings += [one for one in more.get("coding", ()) if one not in codings]
+    name = human_name(iam.first_whole(14), building)
+    relationship = text(iam.first(15))
+    if relationship in _SELF:
+        body["recorder"] = subject(building)
+    elif name and not relationship:
+        body["recorder"] = practitioner(f"^{iam.first_whole(14)}", building)
+    elif name:
+        id_ = building.id_within("RelatedPerson", building.patient, one_line(name), relationship)
+        person: Body = {"resourceType": "RelatedPerson", "id": id_, "patient": subject(building)}
+        _REPORTER.apply(iam, person, building)
+        body["recorder"] = refer(building.add(person, mode), one_line(name))
+
+
+def _settle_reaction(body: Body, said: Body | None) -> None:
     """FHIR has no reaction without a manifestation: a severity alone says how critical the allergy is."""
     reaction = body.get("reaction", [{}])[0]
     if reaction and "manifestation" not in reaction:
@@ -164,6 +214,8 @@ def _settle_reaction(body: Body) -> None:
         term = VOCABULARIES["AllergyCriticality"].find(reaction["severity"])
         if term:
             body["criticality"] = term.code
+            if said:
+                body["_criticality"] = {"extension": [{"url": _ALTERNATE, "valueCodeableConcept": said}]}
 
 
 def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode: Mode) -> Body | None:
@@ -182,7 +234,17 @@ def add_procedure(pr1: Segment, encounter: Body | None, building: Building, mode
         return None
     if encounter:
         body["encounter"] = refer(encounter)
+    _put_end(pr1, body)
     return building.add(body, mode)
+
+
+def _put_end(pr1: Segment, body: Body) -> None:
+    """PR1-7: the minutes that a procedure took, where its start is exact to the minute."""
+    lasting = quantity(text(pr1.first(7)), {})
+    start = body.get("performedDateTime", "")
+    if lasting and 0 < lasting["value"] < 100_000 and "T" in start:
+        del body["performedDateTime"]
+        body["performedPeriod"] = {"start": start, "end": later(start, timedelta(minutes=lasting["value"]))}
 
 
 def add_insurance(in1: Segment, building: Building, mode: Mode) -> Body | None:
@@ -202,6 +264,9 @@ def add_insurance(in1: Segment, building: Building, mode: Mode) -> Body | None:
     insurer = _insurer(in1, building)
     unsaid = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
     body["payor"] = [insurer or unsaid]
+    holder = identifier(in1.first_whole(10), building)
+    if holder and "policyHolder" in body:
+        building.complete(body["policyHolder"], {"identifier": [holder]})
     subscriber = _subscriber(in1, building, mode)
     if subscriber:
         body["subscriber"] = subscriber
@@ -233,7 +298,7 @@ def _insurer(in1: Segment, building: Building) -> Body | None:
 
 def _subscriber(in1: Segment, building: Building, mode: Mode) -> Body | None:
     relationship = text(in1.first(17))
-    if relationship in ("SEL", "01", "18", "self", "Self", "patient"):
+    if relationship in _SELF:
         return subject(building)
     name = name_text(in1.get(16).partition("~")[0], building)
     if not relationship or not name:

@@ -18,61 +18,6 @@ from schemas.records import SourceContext
 TABLES = sorted(path.stem for path in (FOLDER / "segments").glob("*.csv"))
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "mapping.md"
 
-#: Fields of the HL7 v2-to-FHIR reference that our tables do not hold, and why.
-ELSEWHERE = {
-    "DG1-Encounter": {"DG1-3", "DG1-4", "DG1-5", "DG1-16", "DG1-19", "DG1-20", "DG1-21", "DG1-22"},  # in the Condition
-    "EVN-Provenance": {"EVN-2"},  # recorded: header.py, MSH-7 first
-    "IN1-Coverage": {"IN1-4", "IN1-5", "IN1-16"},  # IN1-Organization, IN1-RelatedPerson
-    "OBR-DiagnosticReport": {"OBR-2", "OBR-3"},  # results.py: ORC or OBR, one identifier
-    "OBR-ServiceRequest": {"OBR-2", "OBR-3", "OBR-11", "OBR-27"},  # results.py; timing.py
-    # results.py; timing.py; ordering.py
-    "ORC-ServiceRequest": {"ORC-2", "ORC-3", "ORC-7", "ORC-21", "ORC-22", "ORC-23", "ORC-24"},
-    "NTE-Annotation": {"NTE-3"},  # results.py: repetitions are lines
-    "OBX-Observation": {"OBX-6", "OBX-24"},  # the unit of OBX-5; the address of OBX-23's organisation
-    "ROL-Patient": {"ROL-3"},  # the condition of the row
-    "ORC-MedicationAdministration": {"ORC-2", "ORC-3"},  # pharmacy.py
-    "ORC-Immunization": {"ORC-2", "ORC-3"},  # vaccines.py
-    "RXA-Immunization": {"RXA-7", "RXA-21", "RXA-28"},  # the unit of RXA-6; vaccines.py; the address of RXA-27
-    # RXO-Medication, units; RXE-19 stands there by mistake and is mapped in RXE-MedicationRequest
-    "RXO-MedicationRequest": {"RXE-19", *(f"RXO-{field}" for field in (1, 4, 5, 12, 18, 19, 25, 26))},
-}
-NOT_MAPPED = {
-    "DG1-Condition": {"DG1-22"},
-    "EVN-Provenance": {"EVN-7"},
-    "IAM-AllergyIntolerance": {"IAM-14", "IAM-15", "IAM-27"},
-    "IN1-Coverage": {"IN1-10"},
-    "NK1-Patient": {"NK1-30", "NK1-31", "NK1-32"},
-    "OBR-Specimen": {"OBR-13"},
-    "OBX-Observation": {"OBX-29", "OBX-30", "OBX-33"},
-    "PID-Patient": {"PID-21", "PID-36"},
-    "PR1-Procedure": {"PR1-7", "PR1-16"},
-    "PV1-Encounter": {"PV1-40", "PV1-53"},
-    "PV2-Encounter": {"PV2-22"},
-    "ROL-Encounter": {"ROL-1", "ROL-11", "ROL-12", "ROL-13", "ROL-14"},  # the Practitioner stands for its role
-    "ROL-Patient": {"ROL-1", "ROL-5", "ROL-6", "ROL-11", "ROL-12", "ROL-13", "ROL-14"},
-    "ORC-MedicationAdministration": {"ORC-1"},  # businessEvent: an extension of requests
-    "TQ1-ServiceRequest": {"TQ1-5"},  # offset: FHIR has none without an event, and RPT.9 says it with its event
-    "TQ1-MedicationRequest": {"TQ1-5"},  # as above
-}
-#: Tables that hold every field of the reference.
-WHOLE = {
-    "AL1-AllergyIntolerance",
-    "NK1-RelatedPerson",
-    "PD1-Patient",
-    "PID-Account",
-    "PRT-Patient",
-    "PV1-Coverage",
-    "PV1-Patient",
-    "RXR-Immunization",
-    "RXR-MedicationRequest",
-}
-#: What the reference calls the segments and targets of some tables.
-NAMES = {
-    "NTE-Annotation": "NTE[Observation]",
-    "PRT-Patient": "PRT[Patient-GeneralPractitioner-Practitioner]",
-    "ROL-Encounter": "ROL[Encounter-PractitionerRole]",
-    "ROL-Patient": "ROL[Patient-GeneralPractitioner]",
-}
 #: Our vocabularies and the reference's concept maps of the same codes.
 MAPS = {
     "ProviderRole": "ProviderRole",
@@ -228,22 +173,6 @@ def reference(corpora: Path, part: str, pattern: str) -> list[list[str]]:
     assert len(found) == 1, pattern
     with found[0].open(encoding="utf-8-sig", newline="") as stream:
         return [[cell.strip() for cell in row] for row in list(csv.reader(stream))[2:]]
-
-
-@pytest.mark.conformance
-@pytest.mark.parametrize(
-    "table",
-    sorted({*ELSEWHERE, *NOT_MAPPED, *WHOLE}),
-)
-def test_fields_of_the_reference_are_mapped_or_named(corpora: Path, table: str) -> None:
-    segment, _, target = table.partition("-")
-    theirs = {
-        row[1]
-        for row in reference(corpora, "segments", f"__{NAMES.get(table, f'{segment}[{target}]')}")
-        if row[9] and re.fullmatch(r"\w{3}-\d+", row[1])
-    }
-    ours = {row["field"] for row in rows(f"segments/{table}.csv")}
-    assert theirs - ours == ELSEWHERE.get(table, set()) | NOT_MAPPED.get(table, set())
 
 
 @pytest.mark.conformance
