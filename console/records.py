@@ -59,19 +59,24 @@ def vaults(at: Site, source: str | None = None) -> Iterator[tuple[str, Vault]]:
     Raises:
         ConfigurationError: There is no such source.
     """
-    owners = {source_of(at, source).institution} if source else {one.institution for one in at.sources()}
+    owners = {source_of(at, source).institution} if source else {one.institution for one in onboarded(at)}
     for institution in sorted(owners):
         if at.home.keys(institution).is_dir():
             yield institution, at.vault(institution)
 
 
+def onboarded(at: Site) -> list[Source]:
+    """Return every source there is a file of, enabled or not, in order of id."""
+    return [at.source(path.stem) for path in sorted(at.home.sources.glob("*.yaml"))]
+
+
 def source_of(at: Site, name: str) -> Source:
-    """Return the source of that name.
+    """Return the source of that name, enabled or not.
 
     Raises:
         ConfigurationError: There is none; the message names those there are.
     """
-    found = {one.id: one for one in at.sources()}
+    found = {one.id: one for one in onboarded(at)}
     if name not in found:
         raise ConfigurationError(f"no source {name!r}; there are {', '.join(found)}")
     return found[name]

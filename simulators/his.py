@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from threading import Thread
 from typing import Final, Literal
 
-from simulators.delivery import Delivery
+from simulators.delivery import Delivery, Undelivered
 from simulators.messages import DECLARED, Sender
 from simulators.sent import Sent
 from simulators.trouble import TROUBLES, Trouble, spoilt
@@ -171,3 +174,20 @@ def _code(answer: bytes) -> str:
         if line.startswith(b"MSA"):
             return line[4:6].decode("ascii", "replace")
     return "none"
+
+
+@contextmanager
+def onboarding(home: Path) -> Iterator[dict[str, str]]:  # noqa: ARG001  (as every simulator's)
+    """Yield ``HIS_PORT``, to which a hospital sends its test messages as soon as somebody listens there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    hospital = Hospital(20261101, "pilot-his", record_bytes=65_536)
+    sender = Thread(target=_patiently, args=(hospital, port), daemon=True)
+    sender.start()
+    yield {"HIS_PORT": str(port)}
+
+
+def _patiently(hospital: Hospital, port: int) -> None:
+    with suppress(Undelivered):
+        hospital.send("127.0.0.1", port, 30, trouble=False, patience_seconds=60.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -112,3 +114,13 @@ def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_suffix(".tmp")
     unfinished.write_bytes(content)
     unfinished.replace(path)
+
+
+@contextmanager
+def onboarding(home: Path) -> Iterator[dict[str, str]]:
+    """Yield what the pages of docs/onboarding call it: ``LIS_FOLDER``, where the laboratory dropped a day's files."""
+    folder = home / "hospital" / "lis-drop"
+    Laboratory(20261101).drop(folder, 2, 30)
+    for number, path in enumerate(sorted(folder.iterdir())):  # as if since yesterday, whatever the machine's speed
+        os.utime(path, (1_790_000_000 + number, 1_790_000_000 + number))
+    yield {"LIS_FOLDER": str(folder)}

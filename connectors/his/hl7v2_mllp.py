@@ -14,6 +14,7 @@ arrive together are landed together.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections import Counter
@@ -182,8 +183,11 @@ class Listener:
             with socket.create_server(address):
                 return (Finding("connection", True, f"port {address[1]} is free to listen on"),)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE and _answers(address):
+                said = f"somebody listens on port {address[1]} already; that is right if `xinglin listen` does"
+                return (Finding("connection", True, said),)
             message = f"port {address[1]} cannot be listened on ({type(error).__name__} {error.errno})"
-            return (Finding("connection", False, f"{message}; a listener runs there already, or change settings.port"),)
+            return (Finding("connection", False, f"{message}; change settings.host or settings.port"),)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._stopping or len(self._connections) >= self.settings.max_connections:
@@ -283,6 +287,13 @@ class Listener:
     async def _refuse(self, code: str) -> None:
         self.counts.refused[code] += 1
         await self._landing.call(self._refused, code)
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    """Return whether a connection is taken there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(address) == 0
 
 
 def _keep_alive(peer: socket.socket | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,9 @@ from threading import Event, Thread
 from typing import Final
 
 from connectors.conformance_listening import ListeningTrial
-from connectors.his.hl7v2_mllp import Inspect, Listener
+from connectors.his.hl7v2_mllp import Listener, log
 from connectors.his.mllp import END, frame
+from connectors.listening import Inspect
 from schemas.records import RawRecord
 from schemas.source import Source
 
@@ -119,6 +121,18 @@ def _deliver(port: int, message: bytes, tls: ssl.SSLContext | None = None) -> by
     return data.strip(b"\x0b\x1c\r")
 
 
+class _Hush(logging.Filter):
+    """Keeps what the trial's own listener says out of the log: its troubles are made on purpose."""
+
+    def __init__(self, thread: str) -> None:
+        super().__init__()
+        self._thread = thread
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether somebody else says it."""
+        return record.threadName != self._thread
+
+
 @contextmanager
 def _listening(source: Source, home: Path, memory: _Memory, inspect: Inspect) -> Iterator[int]:
     """Yield the port of a listener that runs in a thread of its own until the context ends."""
@@ -133,11 +147,14 @@ def _listening(source: Source, home: Path, memory: _Memory, inspect: Inspect) ->
         await listener.stop(grace_seconds=1)
 
     thread = Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    hush = _Hush(thread.name)
+    log.addFilter(hush)
     thread.start()
     ready.wait(_SECONDS)
     try:
         yield listener.port
     finally:
+        log.removeFilter(hush)
         loop.call_soon_threadsafe(stopped.set)
         thread.join(_SECONDS)
         loop.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from console import tallies
 from console.source import changing, describing, looking, switching, watching
 
 app = typer.Typer(
@@ -20,5 +21,7 @@ app.command("certify")(switching.certify)
 app.command("enable")(switching.enable)
 app.command("disable")(switching.disable)
 app.command("status")(watching.status)
+app.command("unmapped")(tallies.unmapped)
+app.command("notes")(tallies.notes)
 app.command("diff")(changing.diff)
 app.command("backfill")(changing.backfill)

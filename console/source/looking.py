@@ -28,11 +28,16 @@ if TYPE_CHECKING:
 _LINES: Final = 14
 #: Elements that a person knows a resource by, in the order in which they are shown.
 _TELLING: Final = (
-    r"(name|code|type|medicationCodeableConcept|vaccineCode)\.text|name", r"(code|class|type)\.(coding\.)?code",
-    r"value[A-Z]\w*(\.\w+)?", r"gender|birthDate", r"(identifier|telecom)\.value",
-    r"(effective|onset|performed|occurrence)\w*|period\.\w+|started|issued", r"status|clinicalStatus.*",
-    r"component\.value.*", r"description|title|(method|bodySite|reason)\w*\.text",
-)  # fmt: skip
+    r"(name|code|type|medicationCodeableConcept|vaccineCode)\.text|name",
+    r"(code|class|type)\.(coding\.)?code",
+    r"valueQuantity\.(comparator|value|unit)|value[A-Z]\w*(\.text)?",
+    r"gender|birthDate",
+    r"(identifier|telecom)\.value",
+    r"(effective|onset|performed|occurrence)\w*|period\.\w+|started|issued",
+    r"status|clinicalStatus.*",
+    r"component\.value.*",
+    r"description|title|(method|bodySite|reason)\w*\.text",
+)
 Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for a source that sends by itself.")]
 
 

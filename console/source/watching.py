@@ -54,17 +54,9 @@ def status(
 
 def _sources(at: Site, name: str | None) -> list[Source]:
     """Return the sources, enabled or not."""
-    from schemas.errors import ConfigurationError
-    from schemas.source import load_source
+    from console.records import onboarded, source_of
 
-    paths = sorted(at.home.sources.glob("*.yaml"))
-    if name is not None:
-        found = [path for path in paths if path.stem == name]
-        if not found:
-            there = ", ".join(path.stem for path in paths) or "none yet"
-            raise ConfigurationError(f"no source {name!r}; there are: {there}")
-        paths = found
-    return [load_source(path) for path in paths]
+    return onboarded(at) if name is None else [source_of(at, name)]
 
 
 def _state(source: Source, at: Site) -> _State:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from connectors.conformance_listening import ListeningTrial, listening_conforman
 from connectors.contract import Finding
 from connectors.description import SECRET
 from connectors.registry import LISTEN, PULL
+from dags.steps.listen import inspector, listener
 from dags.steps.onboarding.fingerprint import fingerprint
 from dags.steps.onboarding.profiling import Coverage, Profile, coverage, profile
 from dags.steps.onboarding.sampling import Judged, Sample, judge, take
@@ -69,34 +71,32 @@ def certify(source: Source, at: Site, records: int = RECORDS, say: Say = lambda 
     profiled = profile(sample.records, source.charset)
     covered = coverage(profiled, sample.records, source) if profiled.parts else None
     standard = hold_to_standard(sample.records, source.charset)
-    return _card(source, at, findings, checks, sample, judged, spoilt, profiled, covered, standard)
+    return _card(source, findings, checks, sample, judged, spoilt, profiled, covered, standard)
 
 
 def look(source: Source, at: Site) -> tuple[Finding, ...]:
     """Return what the connector can tell of the source without taking anything from it."""
     if mode(source) == "pull":
         return open_connector(source, at.home.path, digest=Sm3).check()
-    check = getattr(_module(source), "check", None)
-    if check is None:
-        return (Finding("connection", True, f"{source.kind} cannot look without listening; start `xinglin listen`"),)
-    found: tuple[Finding, ...] = check(source, at.home.path)
-    return found
+    return listener(source, at).check()
 
 
 def suite(source: Source, at: Site) -> tuple[Check, ...]:
     """Return what each check of the conformance suite showed."""
     with _trial(source, at) as trial:
+        if trial is None:
+            why = f"{source.kind} offers nothing to try a sender on"
+            return (Check("sender_reaches_it", "not_shown", why),)
         if isinstance(trial, ListeningTrial):
             return listening_conformance(trial)
         return conformance(trial)
 
 
-def _module(source: Source) -> Any:
-    return import_module({**PULL, **LISTEN}[source.kind].partition(":")[0])
+def _trial(source: Source, at: Site) -> AbstractContextManager[Trial | ListeningTrial | None]:
+    """Return the trial that the kind's module, or the one it builds on, offers; else the source as it is.
 
-
-def _trial(source: Source, at: Site) -> AbstractContextManager[Trial | ListeningTrial]:
-    """Return the trial that the kind's module, or the one it builds on, offers; else the source as it is."""
+    A trial of a kind whose listener looks into its messages takes that as ``inspect``.
+    """
     module, _, name = {**PULL, **LISTEN}[source.kind].partition(":")
     connector = getattr(import_module(module), name)
     for owner in (module, *(one.__module__ for one in connector.__mro__)):
@@ -107,12 +107,9 @@ def _trial(source: Source, at: Site) -> AbstractContextManager[Trial | Listening
             if error.name != path:
                 raise
             continue
-        if mode(source) == "pull":
-            return trial(source, at.home.path)  # type: ignore[no-any-return]
-        from normalise.hl7v2 import inspect
-
-        return trial(source, at.home.path, partial(inspect, context=source.context))  # type: ignore[no-any-return]
-    return _as_it_is(source, at)
+        looks = {"inspect": inspector(source)} if "inspect" in signature(trial).parameters else {}
+        return trial(source, at.home.path, **looks)  # type: ignore[no-any-return]
+    return _as_it_is(source, at) if mode(source) == "pull" else nullcontext()
 
 
 @contextmanager
@@ -143,7 +140,6 @@ def _elsewhere(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _card(
     source: Source,
-    at: Site,
     findings: tuple[Finding, ...],
     checks: tuple[Check, ...],
     sample: Sample,
@@ -162,7 +158,7 @@ def _card(
         "institution": source.institution,
         "kind": source.kind,
         "certified_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fingerprint": fingerprint(source, at.home.sources, media),
+        "fingerprint": fingerprint(source, media),
         "media": media,
         "passed": all(one["passed"] for one in bar),
         "bar": bar,

@@ -10,9 +10,8 @@ from typing import Final
 
 from dags.steps.onboarding.elements import elements
 from normalise import SetAside, convert
-from schemas.documents import load_document
 from schemas.records import Normalised, RawRecord
-from schemas.source import Source
+from schemas.source import Source, load_mapping
 
 #: Values shown of one path, where values are asked for.
 _EXAMPLES: Final = 3
@@ -61,7 +60,7 @@ def with_mapping(source: Source, mapping: str, folder: Path) -> Source:
         ConfigurationError: There is no such document, or it breaks ``mapping.schema.json``.
     """
     path = Path(mapping) if mapping.endswith((".yaml", ".yml")) else folder / "mappings" / f"{mapping}.yaml"
-    return replace(source, mapping=path.stem, mapping_document=load_document(path, "mapping"))
+    return replace(source, mapping=path.stem, mapping_document=load_mapping(path))
 
 
 def compare(records: Iterable[RawRecord], before: Source, after: Source) -> Difference:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import fields
 from typing import Final
 
 import orjson
@@ -18,17 +17,17 @@ from shangmi import sm3
 _FREE: Final = ("enabled", "title", "silence_minutes", "schedule")
 
 
-def fingerprint(source: Source, folder: Path, media: Iterable[str]) -> str:
+def fingerprint(source: Source, media: Iterable[str]) -> str:
     """Return the SM3 digest, in hex, of all that decides what a source's records become.
 
     Args:
-        source: The source's checked file.
-        folder: Where source files are; its mapping's terminology tables are in ``mappings`` below.
+        source: The source's checked file, with its mapping.
         media: What its records are; the versions of the mappings that read them count.
     """
-    document = {name: value for name, value in asdict(source).items() if name not in _FREE}
-    tables = [str(name) for name in source.mapping_document.get("terminology", ())]
-    files = [folder / "mappings" / name for name in tables] + [SUITES / f"{source.suite}.yaml"]
-    held = {path.name: sm3(path.read_bytes()).hex() if path.is_file() else "" for path in files}
+    document = {one.name: getattr(source, one.name) for one in fields(source) if one.name not in _FREE}
+    own = dict(source.mapping_document)
+    terminology = own.pop("terminology", None)
+    document["mapping_document"] = [own, terminology.digest if terminology else ""]
+    suite = sm3((SUITES / f"{source.suite}.yaml").read_bytes()).hex()
     mappings = {one: normaliser(one).MAPPING for one in media}
-    return sm3(orjson.dumps([document, held, mappings], option=orjson.OPT_SORT_KEYS, default=dict)).hex()
+    return sm3(orjson.dumps([document, suite, mappings], option=orjson.OPT_SORT_KEYS, default=dict)).hex()

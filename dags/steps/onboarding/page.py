@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from html import escape
 from typing import Any, Final
 
@@ -44,6 +46,7 @@ svg{display:block;width:100%;height:auto;margin:.4rem 0}svg text{font-size:13px;
 .facts{display:flex;flex-wrap:wrap;gap:.8rem;margin:1rem 0}
 .facts div{flex:1 1 8rem;background:#f4f6f7;padding:.7rem 1rem}
 .facts b{display:block;font-size:1.5rem}footer{margin-top:3rem;color:#5a6b75;font-size:.85rem;overflow-wrap:anywhere}
+summary{cursor:pointer;color:#2a6f97;margin:.5rem 0}
 @media print{body,main{background:#fff}main{padding:0}h2{break-after:avoid}}
 """
 
@@ -73,9 +76,14 @@ def _head(card: Mapping[str, Any]) -> str:
     return (
         f"<h1>{escape(card['title'])}</h1>"
         f'<p class="sub">Scorecard of the source <b>{escape(card["source"])}</b> ({escape(card["kind"])}) of '
-        f"{escape(card['institution'])}, made {escape(card['certified_at'].replace('T', ' '))}</p>"
+        f"{escape(card['institution'])}, made {escape(_moment(card['certified_at']))}</p>"
         f'<div class="verdict {"good" if good else "bad"}">{"✓" if good else "✗"} {escape(verdict)}</div>'
     )
+
+
+def _moment(iso: str) -> str:
+    """Return a time as the machine's own people read it."""
+    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M %z")
 
 
 def _facts(card: Mapping[str, Any]) -> str:
@@ -86,7 +94,25 @@ def _facts(card: Mapping[str, Any]) -> str:
         (f"{sum(one['records'] for one in card['set_aside']):,}", "would be set aside for repair"),
         (f"{covered['values_read']:.0%}" if covered else "–", "of the filled values are used"),
     ]
-    return f'<div class="facts">{"".join(f"<div><b>{number}</b>{escape(word)}</div>" for number, word in facts)}</div>'
+    tiles = "".join(f"<div><b>{number}</b>{escape(word)}</div>" for number, word in facts)
+    return f'<div class="facts">{tiles}</div>{_fate(card)}'
+
+
+def _fate(card: Mapping[str, Any]) -> str:
+    """Return one bar of what becomes of the sample: kept, or set aside for repair."""
+    total = card["sample"]["records"] + card["sample"]["unreadable"]
+    if not total:
+        return ""
+    aside = sum(one["records"] for one in card["set_aside"])
+    kept = total - aside
+    width = 900 * kept / total
+    label = f"of {total:,} pieces {kept:,} would be kept and {aside:,} set aside for repair"
+    return (
+        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 900 48">'
+        f'<rect x="0" y="4" width="{width:.1f}" height="20" fill="#1c7c54"/>'
+        f'<rect x="{width:.1f}" y="4" width="{900 - width:.1f}" height="20" fill="#c77d0a"/>'
+        f'<text x="0" y="42">{escape(label)}</text></svg>'
+    )
 
 
 def _bar(card: Mapping[str, Any]) -> str:
@@ -132,7 +158,10 @@ def _findings(card: Mapping[str, Any]) -> str:
 def _set_aside(card: Mapping[str, Any]) -> str:
     if not card["set_aside"]:
         return "<h2>Set aside</h2><p>Nothing of the sample would be set aside.</p>"
-    bars = _bars([(f"{one['code']} at {one['where'] or 'the record'}", one["records"]) for one in card["set_aside"]])
+    codes: Counter[str] = Counter()
+    for one in card["set_aside"]:
+        codes[one["code"]] += one["records"]
+    bars = _bars(codes.most_common(_ROWS))
     rows = [
         (
             escape(one["where"] or "the record"),
@@ -155,7 +184,17 @@ def _quality(card: Mapping[str, Any]) -> str:
         for one in broken
         if one["rows"]
     ]
-    return f"<h2>Quality, rule by rule</h2>{text}{_shares(shares)}"
+    rows = [
+        (
+            _mark("failed" if one["failed"] else "passed"), escape(one["rule"]), escape(one["severity"]),
+            f"{one['rows'] - one['failed']:,}", f"{one['failed']:,}",
+        )
+        for one in card["quality"]
+    ]  # fmt: skip
+    every = _table(("", "rule", "a breach", "kept", "broken"), rows, numbers=2)
+    return (
+        f"<h2>Quality, rule by rule</h2>{text}{_shares(shares)}<details><summary>Every rule</summary>{every}</details>"
+    )
 
 
 def _coverage(card: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ def hindrances(home: Home, source: Source, now: datetime | None = None) -> list[
         for one in card["bar"]
         if not one["passed"]
     ]
-    if card["fingerprint"] != fingerprint(source, home.sources, card["media"]):
+    if card["fingerprint"] != fingerprint(source, card["media"]):
         found.append(
             f"its file, mapping or suite, or how its records are read, changed since it was certified; {again}"
         )
