@@ -9,6 +9,7 @@ REASONS: Final = MappingProxyType(
     {
         "unreadable": "The file cannot be opened.",
         "unknown_media": "Nothing here reads this kind of record.",
+        "not_dicom": "The bytes are neither a DICOM file nor a DICOM dataset.",
         "not_hl7": "The bytes are not an HL7 v2 message: they do not begin with MSH and its delimiters.",
         "not_xml": "The bytes are not a well-formed XML document.",
         "unsafe_xml": "The document has a DOCTYPE: entities and DTDs are never read.",
