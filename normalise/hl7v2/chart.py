@@ -10,10 +10,10 @@ from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.consents import add_consent
 from normalise.hl7v2.incidents import add_accident, add_death, add_disability
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.observations import note_of, observe_patient
 from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, start_patient
 from normalise.hl7v2.provenance import add_last_update
 from normalise.hl7v2.references import refer
-from normalise.hl7v2.results import note_of, observe_patient
 from normalise.hl7v2.roles import add_role, takes_roles
 from normalise.hl7v2.scene import Group, Read, Scene
 from normalise.hl7v2.visits import (

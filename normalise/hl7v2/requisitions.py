@@ -11,9 +11,10 @@ from typing import ClassVar, Final
 from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.observations import observe
 from normalise.hl7v2.pharmacy import Pharmacy
 from normalise.hl7v2.references import refer
-from normalise.hl7v2.results import observe, order_number, order_scope
+from normalise.hl7v2.results import order_number, order_scope
 from normalise.hl7v2.scene import Read
 from normalise.hl7v2.visits import subject
 from normalise.ids import derive

@@ -16,11 +16,12 @@ from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.identifiers import entity
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.observations import note_of
 from normalise.hl7v2.participation import in_role
 from normalise.hl7v2.people import address, contact_point
 from normalise.hl7v2.quantities import quantity
 from normalise.hl7v2.references import location, practitioner, refer
-from normalise.hl7v2.results import note_of, order_scope
+from normalise.hl7v2.results import order_scope
 from normalise.hl7v2.scene import Group, Read, Scene
 from normalise.hl7v2.tables import VOCABULARIES
 from normalise.hl7v2.times import later, moment

@@ -14,9 +14,10 @@ from normalise.hl7v2.concepts import wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.observations import observe
 from normalise.hl7v2.ordering import settle_requester
 from normalise.hl7v2.references import refer
-from normalise.hl7v2.results import observe, order_number, order_scope
+from normalise.hl7v2.results import order_number, order_scope
 from normalise.hl7v2.visits import subject
 from normalise.ids import derive
 

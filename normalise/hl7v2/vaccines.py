@@ -13,9 +13,10 @@ from normalise.hl7v2.concepts import concept, wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.observations import observe
 from normalise.hl7v2.orders import Orders
 from normalise.hl7v2.references import refer
-from normalise.hl7v2.results import observe, order_number
+from normalise.hl7v2.results import order_number
 from normalise.hl7v2.scene import Read
 from normalise.hl7v2.visits import subject
 
