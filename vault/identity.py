@@ -16,7 +16,7 @@ from pymongo import UpdateOne
 from schemas.records import Resource
 from schemas.residents import RESIDENT, birth_date, gender, is_resident_number
 from vault.blind_index import BlindIndex
-from vault.layout import Document
+from vault.layout import PAST, Document
 
 #: Extension of a Patient: another Patient that it was taken for and is not (HL7 v2 A37, unlink).
 UNLINKED: Final = "urn:xinglin:fhir:StructureDefinition:unlinked"
@@ -109,10 +109,10 @@ def _link(owner: bytes, other: bytes, one: bool, replaced: bool, order: int) -> 
 def _later(id_: bytes, document: Document, keep: str = "") -> UpdateOne:
     """An upsert that holds where nothing as late stands; ``keep`` names what an equally late one adds to."""
     literal = {name: {"$literal": value} for name, value in document.items()}
-    standing: Any = {"$lt": [document["order"], {"$ifNull": ["$order", -1]}]}
+    standing: Any = {"$lt": [document["order"], {"$ifNull": ["$order", PAST]}]}
     merged: Any = {"$mergeObjects": [{"_id": id_}, literal]}
     if keep and keep not in document:
-        same = {"$eq": [document["order"], {"$ifNull": ["$order", -1]}]}
+        same = {"$eq": [document["order"], {"$ifNull": ["$order", PAST]}]}
         kept = {"$cond": [{"$and": [same, {"$ne": [{"$type": f"${keep}"}, "missing"]}]}, {keep: f"${keep}"}, {}]}
         merged = {"$mergeObjects": [{"_id": id_}, literal, kept]}
     return UpdateOne({"_id": id_}, [{"$replaceWith": {"$cond": [standing, "$$ROOT", merged]}}], upsert=True)
