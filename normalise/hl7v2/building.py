@@ -96,8 +96,7 @@ class Building:
         if own:
             self.note("structure", 0, "The message says the same thing twice; the first is kept.")
         else:
-            for name, value in body.items():
-                earlier.body.setdefault(name, value)
+            add_to(earlier.body, body)
         if mode == "update" != earlier.mode:
             self._resources[key] = Resource(earlier.body, earlier.segment, earlier.patient, mode)
         return earlier.body

@@ -8,6 +8,7 @@ from typing import ClassVar
 from normalise.hl7v2.building import Body, add_to
 from normalise.hl7v2.concepts import names_something
 from normalise.hl7v2.consents import add_consent
+from normalise.hl7v2.escapes import text
 from normalise.hl7v2.incidents import add_accident, add_death, add_disability
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.observations import note_of, observe_patient
@@ -59,7 +60,8 @@ class Chart(Group):
         """A visit begins, unless the event is none of a visit."""
         scene = self.scene
         event = scene.reading.event
-        if event.visit != "ignored":
+        named = event.visit != "named" or text(segment.first(19)) or text(segment.first(44))
+        if event.visit != "ignored" and named:
             scene.encounter = start_encounter(segment, scene.pid, event.status, scene.building, scene.mode)
             add_importance(segment, scene.patient, scene.building)
             scene.about = (scene.encounter,)

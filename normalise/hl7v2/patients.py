@@ -15,6 +15,7 @@ from normalise.hl7v2.identifiers import identifier
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.numbers import patient_number
 from normalise.hl7v2.people import name_text
+from normalise.hl7v2.references import refer
 from normalise.hl7v2.tables import Mode
 
 _PID: Final = mapper("PID-Patient")
@@ -25,6 +26,8 @@ _GUARANTOR: Final = mapper("GT1-Account")
 _GUARANTEEING: Final = mapper("GT1-RelatedPerson")
 _MOTHER: Final = mapper("PID-RelatedPerson")
 _LIVING_WILL: Final = mapper("PD1-Observation")
+_EMPLOYER: Final = mapper("GT1-Organization")
+_EMPLOYED: Final = "urn:xinglin:fhir:StructureDefinition:employer"
 _CONTACT: Final = mapper("NK1-Patient")
 _ORGANIZATION: Final = mapper("NK1-Organization")
 _RELATED: Final = mapper("NK1-RelatedPerson")
@@ -99,10 +102,24 @@ def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
     elif name:
         body: Body = {"resourceType": "RelatedPerson", "patient": patient}
         body["id"] = building.id_within("RelatedPerson", building.patient, "guarantor", name)
-        stored = building.add(_GUARANTEEING.apply(gt1, body, building), mode)
+        _GUARANTEEING.apply(gt1, body, building)
+        if employer := _employer(gt1, building):
+            body["extension"] = [{"url": _EMPLOYED, "valueReference": employer}]
+        stored = building.add(body, mode)
         guarantor["party"] = {"reference": f"RelatedPerson/{stored['id']}", "display": name}
     if building.account is not None and "party" in guarantor:
         add_to(building.account, {"guarantor": [guarantor]})
+
+
+def _employer(gt1: Segment, building: Building) -> Body | None:
+    """Who employs the guarantor is an Organization, by its number or name."""
+    body = _EMPLOYER.apply(gt1, {"resourceType": "Organization"}, building)
+    number, name = body.get("identifier", [{}])[0], str(body.get("name", ""))
+    if not number and not name:
+        return None
+    key = (number.get("system", ""), number["value"]) if number else ("name", name)
+    body["id"] = building.id_of("Organization", *key) if number else building.id_within("Organization", *key)
+    return refer(building.add(body, "ensure", own=False), name)
 
 
 def add_details(pd1: Segment, patient: Body, building: Building, mode: Mode) -> None:

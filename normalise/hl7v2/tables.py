@@ -49,7 +49,8 @@ class Event:
         code: MSH-9.2.
         kind: A row of ``kinds.csv``.
         status: Encounter.status that the event itself says, or ``""``.
-        visit: Whether PV1 is ``required``, ``optional`` or ``ignored``.
+        visit: Whether PV1 is ``required``, ``optional``, read where it names a visit by number or time (``named``), or
+            ``ignored``.
     """
 
     message: str

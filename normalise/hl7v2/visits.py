@@ -33,6 +33,8 @@ _ALLERGIES: Final = {id_: mapper(f"{id_}-AllergyIntolerance") for id_ in ("AL1",
 _PROCEDURE: Final = mapper("PR1-Procedure")
 _COVERAGE: Final = mapper("IN1-Coverage")
 _MORE_COVERAGE: Final = mapper("IN2-Coverage")
+_MORE_INSURED: Final = mapper("IN2-RelatedPerson")
+_EMPLOYER: Final = mapper("IN2-Organization")
 _IMPORTANCE: Final = mapper("PV1-Patient")
 _INSURED: Final = mapper("IN1-RelatedPerson")
 _INSURER: Final = mapper("IN1-Organization")
@@ -274,8 +276,14 @@ def add_insurance(in1: Segment, building: Building, mode: Mode) -> Body | None:
 
 
 def add_insurance_details(in2: Segment, coverage: Body, building: Building) -> None:
-    """IN2's part of the Coverage stands in it."""
+    """IN2's part of the Coverage stands in it, in whoever is insured and in the employer who holds the policy."""
     add_to(coverage, _MORE_COVERAGE.apply(in2, {}, building))
+    insured = building.find(*coverage.get("subscriber", {"reference": "/"})["reference"].split("/"))
+    if insured is not None and insured["resourceType"] == "RelatedPerson":
+        add_to(insured, _MORE_INSURED.apply(in2, {}, building))
+    person = _EMPLOYER.apply(in2, {}, building)
+    if person and "policyHolder" in coverage:
+        building.complete(coverage["policyHolder"], {"contact": [person]})
 
 
 def add_importance(pv1: Segment, patient: Body, building: Building) -> None:

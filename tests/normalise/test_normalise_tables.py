@@ -151,14 +151,14 @@ def parse(text: str) -> list[dict[str, str]]:
 def test_the_five_minute_example_of_the_document_works() -> None:
     """docs/mapping.md adds a row to PID-Patient.csv; that row, as it is printed there, is run here."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    line = re.search(r"```csv\n\s*(PID-27,[^\n]+)\n\s*```", text)
-    expected = re.search(r"`(urn:xinglin:fhir:StructureDefinition:veteran)`", text)
+    line = re.search(r"```csv\n\s*(PID-32,[^\n]+)\n\s*```", text)
+    expected = re.search(r"`(urn:xinglin:fhir:StructureDefinition:reliability)`", text)
     assert line is not None and expected is not None
     table = Mapper("PID-Patient", parse(f"field,path,type,vocabulary,when,comment\n{line[1]}"))
-    pid = Segment("PID", ["PID", *[""] * 26, "V^退役军人^L"], "PID")
+    pid = Segment("PID", ["PID", *[""] * 31, "AL^姓名为化名^L"], "PID")
     body = table.apply(pid, {}, Building(SourceContext("s", "i", "Asia/Shanghai"), pid, "C1"))
     assert body["extension"][0]["url"] == expected[1]
-    assert body["extension"][0]["valueCodeableConcept"]["text"] == "退役军人"
+    assert body["extension"][0]["valueCodeableConcept"]["text"] == "姓名为化名"
 
 
 def test_the_document_lists_every_type_and_table() -> None:
