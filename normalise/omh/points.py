@@ -71,6 +71,8 @@ def _points(value: Any, path: str) -> Iterator[Point]:
         raise set_aside("unmapped", f"{path}.header.schema_id", _unknown(namespace, name))
     body = value["body"]
     series = isinstance(body, list)
+    if series and not body:
+        raise set_aside("required", f"{path}.body", "Expected measurements, came an empty series.")
     for number_, one in enumerate(body if series else [body]):
         where = f"{path}.body[{number_}]" if series else f"{path}.body"
         _refuse(check(one), where)
