@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +45,8 @@ class FhirConnector(PullConnector):
         self.settings = read_settings(source, FhirSettings)
         #: Waits between two attempts.
         self.sleep: Callable[[float], None] = time.sleep
+        #: Returns the secret of a name; asked when the server wants it.
+        self.secret: Callable[[str], str] = partial(secret, home, source)
 
     def read(self, cursor: Mapping[str, Any]) -> Iterator[Found | Mark]:
         """Yield the server's resources from the cursor on, in its order."""
@@ -53,15 +56,16 @@ class FhirConnector(PullConnector):
             else:
                 yield from Search(client, self.now).read(cursor)
 
+    def past(self, begin: datetime, end: datetime) -> Iterator[Found | Mark]:
+        """Yield what the server last changed from ``begin`` to before ``end``; by search, whatever the mode."""
+        with closing(self.client()) as client:
+            yield from Search(client, self.now).past(begin, end)
+
     def check(self) -> tuple[Finding, ...]:
         """Return whether the server answers, lets us in, keeps our time and holds the types that are read."""
         with closing(self.client()) as client:
             return findings(client, self.now)
 
     def client(self) -> FhirClient:
-        """Return what asks the server; a secret is only read when the server wants it."""
-
-        def named(name: str) -> str:
-            return secret(self.home, self.source, name)
-
-        return FhirClient(self.source.id, self.settings, self.home, named, self.now, self.sleep)
+        """Return what asks the server."""
+        return FhirClient(self.source.id, self.settings, self.home, self.secret, self.now, self.sleep)

@@ -49,7 +49,10 @@ class Search:
             before = types.get(type_, {}).get("since")
             total = yield from self._type(type_, types)
             if self._settings.deletions and before:
-                yield from self._deletions(type_, self._since(before))
+                try:
+                    yield from self._deletions(type_, self._since(before))
+                except Gone:
+                    raise Retry(f"{self._client.name}: links into the history of {type_} expire; run again") from None
             counted = counted + total if counted is not None and total is not None else None
             yield _mark(types, counted)
 
@@ -65,28 +68,51 @@ class Search:
         raise Retry(f"{self._client.name}: links to the next page of {type_} expire too soon; run again")
 
     def _pages(self, type_: str, state: dict[str, str], types: dict[str, dict[str, str]]) -> Any:
-        since, high = state.get("since", ""), state.get("high", "")
-        url, total, resumed = state.get("next", ""), None, "next" in state
-        seen: set[bytes] = set()
-        stale = 0
-        for number in range(self._settings.pages):
-            answer = self._client.get(url or self._first(type_, since), {"Accept": "application/fhir+json"})
-            page = self._page(answer, type_, bool(url))
+        since, high, total = state.get("since", ""), state.get("high", ""), None
+        resumed = "next" in state
+        for number, answer, page in self._walk(state.get("next") or self._first(type_, since), type_, resumed):
             if number == 0 and not resumed:
                 total = self._count(type_, since) if page.total is None else page.total
             high = max(high, self._newest(page, answer), key=_moment)
             yield from self._found(page.pieces, type_, number)
+            if page.following:
+                state.update({"high": high, "next": page.following} if high else {"next": page.following})
+                yield _mark(types)
+        state.clear()
+        state["since"] = max(since, high, key=_moment)
+        return total
+
+    def _walk(self, url: str, what: str, following: bool = False) -> Iterator[tuple[int, Answer, Page]]:
+        """Yield number, answer and content of each page from an address on.
+
+        Raises:
+            Gone: The link to a page has expired.
+            Stop: The pages never end.
+        """
+        seen: set[bytes] = set()
+        stale = 0
+        for number in range(self._settings.pages):
+            answer = self._client.get(url, {"Accept": "application/fhir+json"})
+            page = self._page(answer, what, following or number > 0)
+            yield number, answer, page
             if not page.following:
-                state.clear()
-                state["since"] = max(since, high, key=_moment)
-                return total
+                return
             stale = stale + 1 if self._is_known(page, seen) else 0
-            if stale >= _NOTHING_NEW or (url == page.following and not page.pieces):
-                raise Stop(f"{self._client.name}: the pages of {type_} never end; have the server's paging repaired")
+            if stale >= _NOTHING_NEW or page.following == url:
+                raise Stop(f"{self._client.name}: the pages of {what} never end; have the server's paging repaired")
             url = page.following
-            state.update({"high": high, "next": url} if high else {"next": url})
-            yield _mark(types)
-        raise Stop(f"{self._client.name}: more than {self._settings.pages} pages of {type_}; raise pages or count")
+        raise Stop(f"{self._client.name}: more than {self._settings.pages} pages of {what}; raise pages or count")
+
+    def past(self, begin: datetime, end: datetime) -> Iterator[Found]:
+        """Yield the resources that the server last changed from ``begin`` to before ``end``."""
+        for type_ in self._settings.types:
+            window = [("_count", str(self._settings.count))]
+            window += [("_lastUpdated", f"ge{_instant(begin)}"), ("_lastUpdated", f"lt{_instant(end)}")]
+            try:
+                for number, _, page in self._walk(f"{self._base}/{type_}?{urlencode(window)}", type_):
+                    yield from self._found(page.pieces, type_, number)
+            except Gone:
+                raise Retry(f"{self._client.name}: links to the next page of {type_} expire; run again") from None
 
     def _first(self, type_: str, since: str) -> str:
         query = {"_count": str(self._settings.count)}
@@ -146,10 +172,7 @@ class Search:
         """Yield what a type's history says was deleted, as bundles of the entry as the server wrote it."""
         url = f"{self._base}/{type_}/_history?{urlencode({'_since': since, '_count': str(self._settings.count)})}"
         met: set[str] = set()
-        seen: set[bytes] = set()
-        for number in range(self._settings.pages):
-            answer = self._client.get(url, {"Accept": "application/fhir+json"})
-            page = self._page(answer, f"{type_}/_history", number > 0)
+        for number, _, page in self._walk(url, f"{type_}/_history"):
             for position, piece in enumerate(page.pieces):
                 request = piece.entry.get("request")
                 told = request if isinstance(request, dict) else {}
@@ -159,11 +182,6 @@ class Search:
                     content = b'{"resourceType":"Bundle","type":"history","entry":[' + piece.content + b"]}"
                     yield Found(content, f"entry {position} of page {number} of {type_}/_history", f"{name} deleted")
                 met.add(name)
-            if not page.following:
-                return
-            if self._is_known(page, seen):
-                raise Stop(f"{self._client.name}: the history of {type_} never ends; have its paging repaired")
-            url = page.following
 
 
 def _mark(types: Mapping[str, Mapping[str, str]], expected: int | None = None) -> Mark:

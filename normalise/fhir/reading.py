@@ -37,7 +37,9 @@ def read(content: bytes) -> Body:
     if not isinstance(body, dict) or not isinstance(body.get("resourceType"), str):
         raise set_aside("not_fhir", "resourceType", "Expected a JSON object with a resourceType; send FHIR R4.")
     if (depth := _depth(body)) > DEPTH:
-        raise set_aside("not_fhir", "", f"Expected at most {DEPTH} levels of objects and arrays, {depth} or more came.")
+        raise set_aside(
+            "not_fhir", "JSON", f"Expected at most {DEPTH} levels of objects and arrays, {depth} or more came."
+        )
     # An escaped quote before a colon would be counted in what comes out alone.
     if b"\\u0022" in content or len(_NAME.findall(content)) != _names(body):
         _refuse_twins(content)
@@ -61,13 +63,15 @@ def _refuse_twins(content: bytes) -> None:
     def twins(pairs: list[tuple[str, Any]]) -> Body:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise set_aside("bad_value", "", "An element stands twice in one object; which is meant cannot be known.")
+            raise set_aside(
+                "bad_value", "JSON", "An element stands twice in one object; which is meant cannot be known."
+            )
         return found
 
     try:
         json.loads(content, object_pairs_hook=twins, parse_constant=_constant)
     except (RecursionError, ValueError):
-        raise set_aside("not_fhir", "", "Expected JSON that every parser reads the same way.") from None
+        raise set_aside("not_fhir", "JSON", "Expected JSON that every parser reads the same way.") from None
 
 
 def _constant(name: str) -> NoReturn:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from connectors.conformance import Trial, assert_conforms
 from connectors.contract import Found, Page, PullConnector
 from connectors.errors import Retry, Stop
-from connectors.his.fhir_bulk import Lines
+from connectors.his.fhir_lines import Lines
 from connectors.his.fhir_rest import FhirConnector
 from schemas.records import RawRecord, Unreadable
 from simulators.fhir_records import BEGAN
