@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.references import refer
-from normalise.hl7v2.scene import Group, Read
+from normalise.hl7v2.scene import Group, Read, Scene
 from normalise.hl7v2.tables import VOCABULARIES
-from normalise.hl7v2.visits import subject
+from normalise.hl7v2.visits import add_diagnosis, add_procedure, subject
 
 _CHARGE: Final = mapper("FT1-ChargeItem")
 _PROCEDURE: Final = mapper("FT1-Procedure")
@@ -25,17 +25,42 @@ _DEVICE: Final = mapper("FT1-Device")
 
 
 class Charges(Group):
-    """FT1: what is charged to the account of the patient, in the visit."""
+    """FT1, with the diagnoses and procedures that follow: what is charged to the account of the patient."""
 
-    __slots__ = ()
+    __slots__ = ("_charge",)
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(scene)
+        self._charge: Body | None = None
 
     def ft1(self, segment: Segment) -> None:
-        """A charge; the procedures that follow explain it."""
-        charge = add_charge(segment, text(self.scene.reading.message.segments[0].first(3)), self.scene.building)
-        self.scene.about = (charge,) if charge else ()
-        self.scene.annotated = charge
+        """A charge; the orders before it are complete."""
+        scene = self.scene
+        scene.close()
+        self._charge = add_charge(segment, text(scene.reading.message.segments[0].first(3)), scene.building)
+        scene.about = (self._charge,) if self._charge else ()
+        scene.annotated = self._charge
 
-    READS: ClassVar[Mapping[str, Read]] = {"FT1": ft1}
+    def dg1(self, segment: Segment) -> None:
+        """A diagnosis of the visit, and what the charge is for."""
+        condition = add_diagnosis(segment, self.scene.encounter, self.scene.building, "update")
+        self._explain("supportingInformation", condition)
+
+    def pr1(self, segment: Segment) -> None:
+        """A procedure of the visit, and what is charged; the roles that follow took part in it."""
+        procedure = add_procedure(segment, self.scene.encounter, self.scene.building, self.scene.mode)
+        self.scene.about = (procedure,) if procedure else ()
+        self._explain("service", procedure)
+
+    def close(self) -> None:
+        """Another charge or the end of the message follows."""
+        self._charge = None
+
+    def _explain(self, element: str, body: Body | None) -> None:
+        if self._charge is not None and body is not None:
+            add_to(self._charge, {element: [refer(body)]})
+
+    READS: ClassVar[Mapping[str, Read]] = {"FT1": ft1, "DG1": dg1, "PR1": pr1}
 
 
 class Accounts(Group):

@@ -15,6 +15,7 @@ from normalise.hl7v2.observations import note_of, observe_patient
 from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, start_patient
 from normalise.hl7v2.provenance import add_last_update
 from normalise.hl7v2.references import refer
+from normalise.hl7v2.referrals import add_authorisation, add_referral
 from normalise.hl7v2.roles import add_role, takes_roles
 from normalise.hl7v2.scene import Group, Read, Scene
 from normalise.hl7v2.visits import (
@@ -118,6 +119,14 @@ class Chart(Group):
         """The death and the autopsy."""
         add_death(segment, self.scene.building, self.scene.mode)
 
+    def aut(self, segment: Segment) -> None:
+        """What an insurer agreed to."""
+        add_authorisation(segment, self.scene.building)
+
+    def rf1(self, segment: Segment) -> None:
+        """A referral that goes with the insurance."""
+        add_referral(segment, [], self.scene)
+
     def role(self, segment: Segment) -> None:
         """Somebody who takes part in what stands before."""
         if takes_roles(segment, self.scene.about):
@@ -165,6 +174,8 @@ class Chart(Group):
         "ACC": acc,
         "DB1": db1,
         "PDA": pda,
+        "AUT": aut,
+        "RF1": rf1,
         "ROL": role,
         "PRT": role,
         "OBX": obx,

@@ -24,16 +24,28 @@ _TABLES: Final = {
     "ROL": {type_: mapper(f"ROL-{type_}") for type_ in ("Patient", "Encounter", "Procedure")},
     "PRT": {
         type_: mapper(f"PRT-{type_}")
-        for type_ in ("Patient", "Encounter", "Procedure", "Observation", "DiagnosticReport", "ServiceRequest")
+        for type_ in (
+            "Patient",
+            "Encounter",
+            "Procedure",
+            "Observation",
+            "DiagnosticReport",
+            "ServiceRequest",
+            "ChargeItem",
+        )
     },
 }
 _ROLES: Final = {id_: mapper(f"{id_}-PractitionerRole") for id_ in ("ROL", "PRT")}
 _TEAMS: Final = {id_: mapper(f"{id_}-CareTeam") for id_ in ("ROL", "PRT")}
 _DEVICE: Final = mapper("PRT-Device")
 #: Where the table describes one element of the resource: its name, and what it cannot be without.
-_ELEMENTS: Final = {"Encounter": ("participant", "individual"), "Procedure": ("performer", "actor")}
+_ELEMENTS: Final = {
+    "Encounter": ("participant", "individual"),
+    "Procedure": ("performer", "actor"),
+    "ChargeItem": ("performer", "actor"),
+}
 #: What such an element says of the role itself.
-_SAID: Final = {"Encounter": frozenset({"code", "period"}), "Procedure": frozenset({"code"})}
+_SAID: Final = {"Encounter": frozenset({"code", "period"})}
 #: ROL-2 and PRT-2 of one who takes part no more: delete, unlink, cancel.
 _TAKEN_BACK: Final = frozenset({"D", "DE", "UN", "UL", "X", "CA"})
 #: Whose address it is by XAD.7 (HL7 v2-to-FHIR, ROL-11): the place's, the organisation's, else the person's.
