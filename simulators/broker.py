@@ -83,8 +83,9 @@ class Broker:
         self.port = port
         self._users = users
         self._tls = tls
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="broker", daemon=True)
         self._ready = threading.Event()
         self._subscribed = threading.Condition()
         self._peers: set[_Peer] = set()
@@ -108,31 +109,28 @@ class Broker:
 
     def stop(self) -> None:
         """Every connection is cut; ``sessions`` stay as they are."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(10)
 
     def await_subscriber(self, client_id: str, seconds: float = 30.0) -> bool:
         """Return whether a client has subscribed, waiting for it: what nobody has subscribed to is lost."""
         with self._subscribed:
             return self._subscribed.wait_for(lambda: bool(self.sessions.get(client_id, Session()).filters), seconds)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(
-            asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._tls, limit=2**20)
-        )
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._tls, limit=2**20)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        await self._stop.wait()
         server.close()
         for peer in self._peers:
             peer.session.peer = None
             peer.writer.transport.abort()
         for task in self._handlers:
             task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._handlers, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
