@@ -11,9 +11,13 @@ from normalise.hl7v2.building import Body, Building
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
+from normalise.hl7v2.people import human_name, one_line
 from normalise.hl7v2.tables import Mode
 from normalise.hl7v2.visits import subject
 
+_CONSENTER: Final = mapper("CON-RelatedPerson")
+#: CON-25 of the patient (HL7 table 0548).
+_SELF: Final = frozenset({"1", "SEL"})
 _CON: Final = mapper("CON-Consent")
 _SCOPE: Final = {
     "coding": [
@@ -40,8 +44,20 @@ def add_consent(con: Segment, building: Building, mode: Mode) -> None:
         building.note("required", 11, "Expected a consent status; written as proposed.")
         body["status"] = "proposed"
     body.setdefault("policyRule", {"text": text(con.first(2, 2)) or text(con.first(2))})
-    body["performer"] = [subject(building)]
+    body["performer"] = [_consenter(con, building, mode)]
     number = tuple(text(con.first(field)) for field in (4, 3)) if text(con.first(4)) else ()
     key = number or tuple(text(con.first(field)) for field in (2, 3, 13))
     body["id"] = building.id_within("Consent", building.patient, *key)
     building.add(body, mode)
+
+
+def _consenter(con: Segment, building: Building, mode: Mode) -> Body:
+    """CON-24 and 25: who consented, the patient where nobody else is named."""
+    name = human_name(con.first_whole(24), building)
+    relationship = text(con.first(25))
+    if name is None or relationship in _SELF:
+        return subject(building)
+    body: Body = {"resourceType": "RelatedPerson", "patient": subject(building)}
+    _CONSENTER.apply(con, body, building)
+    body["id"] = building.id_within("RelatedPerson", building.patient, "consenter", one_line(name), relationship)
+    return {"reference": f"RelatedPerson/{building.add(body, mode)['id']}", "display": one_line(name)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 
 from normalise.hl7v2.building import Body, Building
-from normalise.hl7v2.references import refer
 
 
 def in_role(said: Body, building: Building, beside: frozenset[str] = frozenset()) -> Body | None:
@@ -32,4 +31,6 @@ def in_role(said: Body, building: Building, beside: frozenset[str] = frozenset()
     name = str(who.get("display", ""))
     body: Body = {"resourceType": "PractitionerRole"}
     body["id"] = building.id_within("PractitionerRole", json.dumps(found, sort_keys=True, ensure_ascii=False))
-    return refer(building.add(body | found, "ensure", own=False), name)
+    stored = building.add(body | found, "ensure", own=False)
+    reference = {"reference": f"PractitionerRole/{stored['id']}"}
+    return {**reference, "display": name} if name else reference

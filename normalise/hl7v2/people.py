@@ -20,6 +20,7 @@ _COMPOUND: Final = frozenset(SURNAMES["compound"].split())
 _SINGLE: Final = frozenset(SURNAMES["single"])
 _COUNTY: Final = ("区", "县", "旗", "區", "縣")
 _PAD: Final = [""] * 22
+_CALLED: Final = "urn:xinglin:fhir:StructureDefinition:called-by"
 _REPRESENTATION: Final = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
 
 
@@ -51,11 +52,13 @@ def human_name(raw: str, building: Building, offset: int = 0) -> Body | None:
     suffix = [one for one in (parts[3], parts[5], parts[13] if not offset else parts[19]) if one]
     if suffix:
         name["suffix"] = suffix
+    if not offset and parts[14]:
+        name["extension"] = [{"url": _CALLED, "valueString": parts[14]}]
     use_at, start_at = (6, 11) if not offset else (8, 17)
     _put_code(name, "use", "NameUse", parts[use_at])
     written = parts[7 if not offset else 13]
     if written and "text" in name and (representation := VOCABULARIES["NameRepresentation"].find(written)):
-        name["extension"] = [{"url": _REPRESENTATION, "valueCode": representation.code}]
+        name.setdefault("extension", []).append({"url": _REPRESENTATION, "valueCode": representation.code})
     put_period(name, parts[start_at], parts[start_at + 1], building, parts[9 if not offset else 15])
     return name
 

@@ -14,7 +14,9 @@ from normalise.hl7v2.concepts import concept, term_coding, wording
 from normalise.hl7v2.escapes import components, text
 from normalise.hl7v2.identifiers import entity, put_assigner, put_type
 from normalise.hl7v2.memory import LIMIT, Copy, copier
+from normalise.hl7v2.participation import in_role
 from normalise.hl7v2.people import address, human_name, one_line
+from normalise.hl7v2.times import moment
 
 #: The levels of a PL from the widest to the narrowest, and the component (from 0) that names each.
 _LEVELS: Final = (("facility", 3), ("building", 6), ("floor", 7), ("point of care", 0), ("room", 1), ("bed", 2))
@@ -174,9 +176,17 @@ def _discharge(raw: str, building: Building) -> Body | None:
 
 
 def _signatory(raw: str, building: Building) -> Body | None:
-    """An NDL: a person whose name's parts are divided by ``&``; before 2.3 and from some senders an XCN."""
+    """An NDL: a person whose name's parts are divided by ``&``, when and where; from some senders an XCN."""
     first = raw.partition("^")[0]
-    return practitioner(first.replace("&", "^") if "&" in first or "^" not in raw else raw, building)
+    if "&" not in first and "^" in raw:
+        return practitioner(raw, building)
+    parts = [*raw.split("^"), *[""] * 11]
+    who = practitioner(first.replace("&", "^"), building)
+    where = location("^".join((*parts[3:7], "", parts[8], parts[9], parts[10])), building)
+    ends = [moment(text(part), building.zone) for part in parts[1:3]]
+    period = {name: end.value for name, end in zip(("start", "end"), ends, strict=True) if end}
+    said: Body = {"practitioner": who, "location": [where] if where else None, "period": period}
+    return in_role(said, building)
 
 
 def _facility(raw: str, building: Building) -> Body | None:
