@@ -7,13 +7,14 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 from typing import Final
 
 from normalise import SetAside
 from schemas.records import RawRecord
 
 #: hl7apy reads some fifty messages a second.
-_MESSAGES: Final = 20
+_MESSAGES: Final = 12
 _NAMES: Final = re.compile(r"\b[A-Z][A-Z0-9]{2}(?:_[A-Z0-9]+)*\b")
 
 
@@ -34,7 +35,7 @@ class Standard:
 
 def hold_to_standard(records: Sequence[RawRecord], charset: str) -> Standard | None:
     """Return what hl7apy finds in the HL7 v2 messages among the records; None where there are none."""
-    messages = [one for one in records if one.media == "hl7v2"][:_MESSAGES]
+    messages = _various([one for one in records if one.media == "hl7v2"])
     if not messages:
         return None
     found: Counter[str] = Counter()
@@ -42,6 +43,15 @@ def hold_to_standard(records: Sequence[RawRecord], charset: str) -> Standard | N
         found[_deviation(one.content, charset)] += 1
     valid = found.pop("", 0)
     return Standard(len(messages), valid, found)
+
+
+def _various(messages: Sequence[RawRecord]) -> list[RawRecord]:
+    """Return a few messages, of as many kinds as there are: those that differ most in what MSH says, first."""
+    kinds: dict[bytes, list[RawRecord]] = {}
+    for one in messages:
+        kinds.setdefault(b"".join(one.content[:400].split(b"|")[8:9]), []).append(one)
+    turns = zip_longest(*kinds.values())
+    return list(islice((one for turn in turns for one in turn if one is not None), _MESSAGES))
 
 
 def _deviation(content: bytes, charset: str) -> str:
