@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.contract import Finding
@@ -113,11 +113,7 @@ def _watermark(connection: Connection, shape: Shape) -> Iterator[Finding]:
 def _index(connection: Connection, shape: Shape) -> Iterator[Finding]:
     """Whether an index begins with what the table is ordered by; without one each page searches the whole table."""
     names = shape.settings.watermark or shape.settings.key
-    inspector = inspect(connection)
-    indexes: list[list[str | None]] = [
-        one["column_names"] for one in inspector.get_indexes(shape.bare, schema=shape.schema)
-    ]
-    indexes.append([*inspector.get_pk_constraint(shape.bare, schema=shape.schema).get("constrained_columns", [])])
-    if not any(one[:1] == [names[0]] for one in indexes):
+    first = shape.dialect.indexed(connection, shape.schema, shape.bare)
+    if first is not None and names[0] not in first:
         message = f"{shape.name}: no index begins with {names[0]}; ask for one, or raise page_rows"
         yield Finding("content", True, message)

@@ -16,8 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, cast, create_engine, event, func, types
+from sqlalchemy import Connection, Engine, cast, create_engine, event, func, inspect, types
+from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import ColumnElement
 
@@ -67,6 +69,32 @@ class Dialect:
     def ordered(self, column: ColumnElement[Any], family: Family) -> ColumnElement[Any]:
         """Return what a key column is ordered by so that texts come in the order of their bytes."""
         return column
+
+    def columns(self, connection: Connection, schema: str | None, table: str) -> list[Mapping[str, Any]]:
+        """Return ``name`` and ``type`` of each column of a table or view.
+
+        Raises:
+            NoSuchTableError: It is not there, or may not be seen.
+        """
+        return list(inspect(connection).get_columns(table, schema=schema))
+
+    def key(self, connection: Connection, schema: str | None, table: str) -> list[str]:
+        """Return the columns of the primary key, none where there is none or it may not be seen."""
+        try:
+            return list(inspect(connection).get_pk_constraint(table, schema=schema).get("constrained_columns") or [])
+        except SQLAlchemyError:
+            return []
+
+    def indexed(self, connection: Connection, schema: str | None, table: str) -> set[str | None] | None:
+        """Return the columns that an index begins with; None where nobody may see that, or it is a view."""
+        try:
+            inspector = inspect(connection)
+            if not inspector.has_table(table, schema=schema) or table in inspector.get_view_names(schema=schema):
+                return None
+            first = {one["column_names"][0] for one in inspector.get_indexes(table, schema=schema)}
+        except SQLAlchemyError:
+            return None
+        return first | set(self.key(connection, schema, table)[:1])
 
     def now(self, connection: Connection) -> datetime:
         """Return the server's time, with an offset."""
@@ -192,13 +220,15 @@ class MySql(Dialect):
 
     def open(self, url: URL, limits: Limits) -> Engine:
         """The session is read-only, in UTC, and takes the server's characters as they are."""
-        arguments = {
+        arguments: dict[str, Any] = {
             "connect_timeout": limits.connect,
             "read_timeout": limits.statement,
             "charset": "utf8mb4",
             "init_command": "SET time_zone = '+00:00'",
             "program_name": "xinglin",
         }
+        if url.password:  # the driver would write it in latin1
+            arguments["password"] = str(url.password).encode()
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
 
         @event.listens_for(engine, "connect")
@@ -211,6 +241,18 @@ class MySql(Dialect):
     def asked(self, column: ColumnElement[Any], family: Family) -> ColumnElement[Any]:
         """Texts as the bytes of their column."""
         return cast(column, types.LargeBinary) if family in ("text", "char") else column
+
+    def columns(self, connection: Connection, schema: str | None, table: str) -> list[Mapping[str, Any]]:
+        """From what SELECT lets see; SHOW CREATE, which SQLAlchemy asks, takes a right more for a view."""
+        found = connection.exec_driver_sql(
+            "SELECT column_name, data_type, character_maximum_length, numeric_precision, numeric_scale "
+            "FROM information_schema.columns WHERE table_schema = COALESCE(%s, DATABASE()) AND table_name = %s "
+            "ORDER BY ordinal_position",
+            (schema, table),
+        ).all()
+        if not found:
+            raise NoSuchTableError(table)
+        return [{"name": str(name), "type": _mysql_type(str(kind).lower(), *sizes)} for name, kind, *sizes in found]
 
     def ordered(self, column: ColumnElement[Any], family: Family) -> ColumnElement[Any]:
         """Bytes are ordered by bytes."""
@@ -236,6 +278,26 @@ class MySql(Dialect):
         harmless = ("GRANT USAGE ", "GRANT SELECT ", "GRANT SELECT,", "GRANT SHOW ")
         grants = [str(row[0]).upper() for row in connection.exec_driver_sql("SHOW GRANTS")]
         return any(not one.startswith(harmless) or _MORE & set(_rights(one)) for one in grants)
+
+
+_WHOLE: Final = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "year"})
+_BYTES: Final = frozenset({"bit", "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_PLAIN: Final[Mapping[str, type[types.TypeEngine[Any]]]] = {
+    "float": types.Float, "double": types.Float, "datetime": types.DateTime, "timestamp": mysql.TIMESTAMP,
+    "date": types.Date, "time": types.Time,
+}  # fmt: skip
+
+
+def _mysql_type(name: str, length: int | None, precision: int | None, scale: int | None) -> types.TypeEngine[Any]:
+    if name == "decimal":
+        return types.Numeric(precision, scale)
+    if name == "char":
+        return types.CHAR(length)
+    if name in _WHOLE:
+        return types.Integer()
+    if name in _BYTES:
+        return types.LargeBinary()
+    return _PLAIN[name]() if name in _PLAIN else types.String(length)
 
 
 _MORE: Final = frozenset({"INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "CREATE", "ALL PRIVILEGES", "SUPER", "FILE"})

@@ -47,13 +47,13 @@ class RowFault(Exception):
 def code_of(error: BaseException) -> str:
     """Return the server's code for its error, or ``""``."""
     origin = error.orig if isinstance(error, DBAPIError) else error
+    first = origin.args[0] if isinstance(origin, BaseException) and origin.args else None
+    if isinstance(first, int):  # MySQL's own number says more than its SQLSTATE
+        return str(first)
     if isinstance(state := getattr(origin, "sqlstate", None), str):
         return state
     if isinstance(name := getattr(origin, "sqlite_errorname", None), str):
         return name
-    first = origin.args[0] if isinstance(origin, BaseException) and origin.args else None
-    if isinstance(first, int):
-        return str(first)
     # psycopg gives no SQLSTATE where the connection itself was refused.
     text = str(origin)
     return "28" if "authentication failed" in text else "3D" if "does not exist" in text else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final
@@ -110,6 +111,8 @@ def _bound(value: Any, column: Column, dialect: str) -> ColumnElement[Any]:
         value = float(value)
     elif isinstance(value, dict):
         value = base64.b64decode(value["base64"])
+    elif column.family == "instant" and dialect in ("mysql", "mariadb"):  # which do not all know offsets
+        value = datetime.fromisoformat(value).astimezone(UTC).replace(tzinfo=None)
     return as_it_is(value)
 
 

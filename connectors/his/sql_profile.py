@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, inspect, true
+from sqlalchemy import Connection, true
 
 from connectors.his.sql_errors import RowFault
 from connectors.his.sql_rows import Taken, take
@@ -124,7 +124,7 @@ def _table(session: Session, connection: Connection, shape: Shape, sample: int) 
         taken = [take(shape, row) for row in session.stream(connection, shape.select().limit(sample))]
     except RowFault:
         taken = []
-    key = inspect(connection).get_pk_constraint(shape.bare, schema=shape.schema).get("constrained_columns") or []
+    key = shape.dialect.key(connection, shape.schema, shape.bare)
     keys = Counter(dumps(list(one.key.values())) for one in taken)
     return TableProfile(
         shape.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, TableClause, column, inspect, select, table, types
+from sqlalchemy import Connection, Select, TableClause, column, select, table, types
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql import ColumnElement
 
@@ -108,7 +108,7 @@ def look(
     own, _, bare = name.rpartition(".")
     schema = own or schema
     try:
-        found = inspect(connection).get_columns(bare, schema=schema)
+        found = dialect.columns(connection, schema, bare)
     except NoSuchTableError:
         raise Stop(f"table {name} is not there, or the account may not see it; correct settings.tables") from None
     named = dialect.charsets(connection, schema, bare)

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
 from typing import Any, Final, Literal
@@ -67,6 +67,8 @@ def plain(value: Any, family: Family, charset: str | None, scale: int | None) ->
         return _number(value, family, scale)
     if isinstance(value, str):
         return _typed(value, family, scale)
+    if family == "instant" and isinstance(value, datetime) and value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)  # the session is in UTC
     return _time(value)
 
 

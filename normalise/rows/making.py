@@ -34,7 +34,7 @@ def make(row: Row, mapping: RowMapping, context: SourceContext) -> Normalised:
     for plan in table.plans:
         if plan.met(reader):
             _add(plan, reader, collector)
-    if table.plans and not collector.resources:
+    if not collector.resources:
         collector.note("mapping", row.table, "No resource of the mapping takes this row; it becomes nothing.")
     _tell_unmapped(row, table, collector)
     collector.facts.update({"row.table": row.table, "row.deleted": "true" if row.deleted else "false"})

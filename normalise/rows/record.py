@@ -33,7 +33,11 @@ class Row:
     @property
     def name(self) -> str:
         """The sender's own name of the row, the same as its native id."""
-        return f"{self.table}/{'/'.join(map(as_text, self.key.values()))}"
+        return f"{self.table}/{'/'.join(map(_digits, self.key.values()))}"
+
+
+def _digits(value: Value) -> str:
+    return format(value, "f") if isinstance(value, Decimal) else as_text(value)
 
 
 def as_text(value: Value) -> str:

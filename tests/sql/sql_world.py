@@ -22,6 +22,27 @@ ZH_TABLES: dict[str, dict[str, Any]] = {
 }
 
 
+SYNTHEA_TABLES: dict[str, dict[str, Any]] = {
+    "organizations": {"key": "Id"},
+    "providers": {"key": "Id"},
+    "payers": {"key": "Id"},
+    "patients": {"key": "Id"},
+    "payer_transitions": {"key": ["PATIENT", "START_YEAR", "PAYER"]},
+    "encounters": {"key": "Id", "watermark": "START"},
+    "conditions": {"key": ["PATIENT", "ENCOUNTER", "CODE", "START"]},
+    "allergies": {"key": ["PATIENT", "CODE", "START"]},
+    "observations": {"key": ["PATIENT", "DATE", "CODE", "VALUE"], "watermark": "DATE"},
+    "medications": {"key": ["PATIENT", "ENCOUNTER", "CODE", "START", "DISPENSES"]},
+    "procedures": {"key": ["PATIENT", "ENCOUNTER", "CODE", "START"]},
+    "immunizations": {"key": ["PATIENT", "DATE", "CODE"]},
+    "careplans": {"key": "Id"},
+    "devices": {"key": ["PATIENT", "CODE", "START"]},
+    "imaging_studies": {"key": ["Id", "INSTANCE_UID"]},
+    "claims": {"key": "Id"},
+    "claims_transactions": {"key": "ID"},
+}
+
+
 class Shelf:
     """A bulk store in memory, with what the vault's offers."""
 
