@@ -146,8 +146,8 @@ def _related(txa: Segment, event: str, building: Building) -> Body | None:
     term = VOCABULARIES["DocumentRelation"].find(event)
     if earlier is None or term is None:
         return None
-    id_ = building.id_of("DocumentReference", earlier.get("system", ""), earlier["value"])
-    return {"code": term.code, "target": {"reference": f"DocumentReference/{id_}", "identifier": earlier}}
+    # By its number alone: the earlier document is in another message, and a record refers to nothing outside itself.
+    return {"code": term.code, "target": {"type": "DocumentReference", "identifier": earlier}}
 
 
 def _words(whole: str) -> Body:

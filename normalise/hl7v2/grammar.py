@@ -15,7 +15,7 @@ from normalise.hl7v2.billing import Accounts, Charges
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
 from normalise.hl7v2.moves import Moves
-from normalise.hl7v2.orders import Orders, Results
+from normalise.hl7v2.orders import Orders, Requests, Results
 from normalise.hl7v2.pharmacy import Pharmacy
 from normalise.hl7v2.problems import Problems
 from normalise.hl7v2.referrals import Referrals
@@ -29,6 +29,7 @@ from normalise.hl7v2.vaccines import Vaccines
 GROUPS: Final[Mapping[str, type[Group]]] = {
     "chart": Chart,
     "orders": Orders,
+    "requests": Requests,
     "results": Results,
     "specimens": Specimens,
     "pharmacy": Pharmacy,

@@ -50,10 +50,11 @@ class Orders(Group):
     """ORC, OBR, TQ1, SPM, SAC and the OBX, DG1, NTE, FT1, BLG and CTI that follow them.
 
     Attributes:
-        REPORTED: Whether every OBR has a report, as in messages of results; an order has one where it says so itself.
+        REPORTED: Whether every OBR has a report, as in messages of results; an order has one where it says so itself;
+            None where none has one, for a document is the report.
     """
 
-    REPORTED: ClassVar[bool] = False
+    REPORTED: ClassVar[bool | None] = False
     __slots__ = ("_charges", "_common", "_order", "_specimen", "_waiting")
 
     def __init__(self, scene: Scene) -> None:
@@ -217,6 +218,13 @@ class Orders(Group):
 def _timings(segment: Segment | None, field: int) -> list[Segment]:
     """What ORC-7 and OBR-27 said until TQ1 came."""
     return timings(segment, field) if segment and segment.get(field) else []
+
+
+class Requests(Orders):
+    """Orders that a document is about."""
+
+    REPORTED: ClassVar[bool | None] = None
+    __slots__ = ()
 
 
 class Results(Orders):

@@ -15,7 +15,7 @@ from normalise.hl7v2.identifiers import identifier
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.numbers import patient_number
 from normalise.hl7v2.people import name_text
-from normalise.hl7v2.references import refer
+from normalise.hl7v2.references import named_organization, refer
 from normalise.hl7v2.tables import Mode
 
 _PID: Final = mapper("PID-Patient")
@@ -99,6 +99,8 @@ def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
     name = name_text(gt1.first_whole(3), building)
     if text(gt1.first(11)) in _SELF:
         guarantor["party"] = patient
+        if (employer := _employer(gt1, building)) and (known := building.find("Patient", building.patient)):
+            add_to(known, {"extension": [{"url": _EMPLOYED, "valueReference": employer}]})
     elif name:
         body: Body = {"resourceType": "RelatedPerson", "patient": patient}
         body["id"] = building.id_within("RelatedPerson", building.patient, "guarantor", name)
@@ -107,8 +109,11 @@ def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
             body["extension"] = [{"url": _EMPLOYED, "valueReference": employer}]
         stored = building.add(body, mode)
         guarantor["party"] = {"reference": f"RelatedPerson/{stored['id']}", "display": name}
-    if building.account is not None and "party" in guarantor:
-        add_to(building.account, {"guarantor": [guarantor]})
+    payers = [guarantor] if "party" in guarantor else []
+    if organization := named_organization(gt1.first_whole(21), building):
+        payers.append({**guarantor, "party": organization})
+    if building.account is not None and payers:
+        add_to(building.account, {"guarantor": payers})
 
 
 def _employer(gt1: Segment, building: Building) -> Body | None:

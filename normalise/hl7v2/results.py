@@ -52,14 +52,15 @@ class Order:
         "_specimens",
     )
 
-    def __init__(self, orc: Segment | None, obr: Segment | None, building: Building, *, reported: bool) -> None:
+    def __init__(self, orc: Segment | None, obr: Segment | None, building: Building, *, reported: bool | None) -> None:
         """The request belongs to the message, and the report where there is one.
 
         Args:
             orc: The common part, or None.
             obr: The detail, or None where an ORC stands alone.
             building: The message.
-            reported: Whether the message reports results; an order has a report only where OBR-22 or OBR-25 say so.
+            reported: Whether the message reports results; an order has a report only where OBR-22 or OBR-25 say so, and
+                none at all where this is None.
         """
         given = obr or orc
         assert given is not None  # whoever begins an order has read one of them
@@ -78,8 +79,8 @@ class Order:
         request_key = (*order_scope(placer or filler, alone, building), code)
         self._request = self._make_request(orc, identifiers, derive("ServiceRequest", *request_key))
         self._requested = f"ServiceRequest/{self._request['id']}"
-        told = "code" in self._request and obr is not None and (reported or _is_reported(obr, building))
-        self._report = self._make_report(obr, identifiers) if obr and told else None
+        told = reported or (reported is not None and obr is not None and _is_reported(obr, building))
+        self._report = self._make_report(obr, identifiers) if obr and told and "code" in self._request else None
         if self._report is not None and orc is not None:
             add_to(self._report, _ORC_REPORT.apply(orc, {}, building))
             building.at = given

@@ -17,7 +17,7 @@ from normalise.hl7v2.escapes import text
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.participation import in_role
 from normalise.hl7v2.people import address, contact_point
-from normalise.hl7v2.references import device
+from normalise.hl7v2.references import device, refer
 from normalise.hl7v2.visits import subject
 
 _TABLES: Final = {
@@ -71,8 +71,7 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
         return
     role = _role(segment, building)
     who = role.get("practitioner") or role.get("organization")
-    if segment.id == "PRT":
-        _add_device(segment, building)
+    equipment = _add_device(segment, building) if segment.id == "PRT" else None
     for body in about:
         type_ = body["resourceType"]
         found = _TABLES[segment.id][type_].apply(segment, {}, building)
@@ -84,7 +83,10 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
             found = _replaced(found, who, said or who)
         if type_ in _ELEMENTS:
             element, needed = _ELEMENTS[type_]
-            found = {element: [found]} if needed in found else {}
+            parts = [found] if needed in found else []
+            if needed == "actor" and equipment is not None:
+                parts.append({needed: equipment})
+            found = {element: parts} if parts else {}
         add_to(body, found)
 
 
@@ -146,14 +148,13 @@ def _join_team(segment: Segment, role: Body, building: Building) -> None:
     add_to(stored, found)
 
 
-def _add_device(prt: Segment, building: Building) -> None:
-    """Equipment that took part: by PRT-10, else by its UDI of PRT-16."""
+def _add_device(prt: Segment, building: Building) -> Body | None:
+    """Equipment that took part, and the Reference to it: by PRT-10, else by its UDI of PRT-16."""
     known = device(prt.first_whole(10), building)
     body = _DEVICE.apply(prt, {}, building)
     if known is not None:
         building.complete(known, body)
     elif "udiCarrier" in body:
-        number = str(body["udiCarrier"][0]["deviceIdentifier"])
-        building.add(
-            {"resourceType": "Device", "id": building.id_of("Device", "udi", number), **body}, "ensure", own=False
-        )
+        id_ = building.id_of("Device", "udi", str(body["udiCarrier"][0]["deviceIdentifier"]))
+        known = refer(building.add({"resourceType": "Device", "id": id_, **body}, "ensure", own=False))
+    return known

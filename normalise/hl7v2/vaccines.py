@@ -23,6 +23,7 @@ from normalise.hl7v2.visits import subject
 _ORC: Final = mapper("ORC-Immunization")
 _RXA: Final = mapper("RXA-Immunization")
 _RXR: Final = mapper("RXR-Immunization")
+_ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 #: CVX of a record that only carries observations: no vaccine was given.
 _NOTHING: Final = "998"
 #: Coding systems of RXA-9 that say where a report comes from; 00 is the record of whoever gave it (CDC guide).
@@ -32,7 +33,7 @@ _ORIGIN: Final = "NIP001"
 class Vaccination:
     """One RXA with its ORC."""
 
-    __slots__ = ("_building", "_occurrences", "body")
+    __slots__ = ("_building", "_occurrences", "_what", "body")
 
     def __init__(self, orc: Segment | None, rxa: Segment, building: Building) -> None:
         building.at = rxa
@@ -47,10 +48,11 @@ class Vaccination:
         _RXA.apply(rxa, body, building)
         if "vaccineCode" not in body:
             building.note("required", 5, "Expected which vaccine, none came; written as unknown.")
-            body["vaccineCode"] = {"text": "unknown"}
+            body["vaccineCode"] = {"extension": [{"url": _ABSENT, "valueCode": "unknown"}]}
         # A filler number is its sender's; some send 9999 for whatever has none, so patient, vaccine and day are named.
         number = filler or placer or {}
-        code = body["vaccineCode"].get("coding", [{}])[0].get("code") or wording(body["vaccineCode"])
+        self._what = wording(body["vaccineCode"]) if "extension" not in body["vaccineCode"] else ""
+        code = body["vaccineCode"].get("coding", [{}])[0].get("code") or self._what
         day = text(rxa.first(3))[:8]
         known = (number.get("system", ""), number.get("value", ""), code)
         body["id"] = building.id_within("Immunization", building.patient, *known, "" if number else day)
@@ -90,8 +92,7 @@ class Vaccination:
     def observe(self, obx: Segment, specimen: Body | None) -> Body | None:
         """The observation of an OBX is part of the vaccination; who pays and for whom stands in it as well."""
         scope = ("Immunization", self.body["id"])
-        about = wording(self.body["vaccineCode"])
-        stored = observe(obx, self._building, scope, self._occurrences, specimen, about)
+        stored = observe(obx, self._building, scope, self._occurrences, specimen, self._what)
         if stored is None:
             return None
         stored["partOf"] = [refer(self.body)]
