@@ -139,7 +139,7 @@ def _positive(node: Node, reading: Reading, _: str) -> int | None:
 
 def _age(node: Node, reading: Reading, _: str) -> Body | None:
     found = values.quantity(node, reading)
-    return found if found and found.get("code") in _AGES else None
+    return found if found and found.get("code") in _AGES and found["value"] > 0 else None  # invariant age-1
 
 
 def _annotation(node: Node, reading: Reading, _: str) -> Body | None:

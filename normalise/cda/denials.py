@@ -57,10 +57,10 @@ def allergy(body: Body, node: Node, _reading: Reading) -> Body | None:
         _none_known(body, [*(one.get("code") for one in _VALUE(node, None)), "419199007"])
     elif negated(node):
         body["verificationStatus"] = {"coding": [{"system": _ALLERGY_REFUTED, "code": "refuted"}]}
-        body.pop("clinicalStatus", None)
+        body["clinicalStatus"] = _status("AllergyClinicalStatus", "inactive")  # invariant ait-1 asks for one
     if "code" not in body and "reaction" not in body:
         return None
-    if "verificationStatus" not in body and "clinicalStatus" not in body:
+    if "clinicalStatus" not in body:
         body["clinicalStatus"] = _active_or_over(node, "AllergyClinicalStatus")
     reactions = [one for one in body.pop("reaction", ()) if one.get("manifestation")]
     return {**body, "reaction": reactions} if reactions else body

@@ -129,7 +129,10 @@ def _reader(type_: str, vocabulary: str) -> Callable[[Node, Node, Reading], Any]
     name, argument = (match[1], match[2] or "") if match else ("", "")
     if name in TABLE_READERS:
         return TABLE_READERS[name](argument)
-    if argument:
+    read: Read | None
+    if argument and name in REFERENCES:
+        read = _only(REFERENCES[name], frozenset(argument.split()))
+    elif argument:
         made = MAKERS.get(name)
         read = made(argument) if made else None
     else:
@@ -138,6 +141,18 @@ def _reader(type_: str, vocabulary: str) -> Callable[[Node, Node, Reading], Any]
         raise ValueError(f"type {type_!r} is not known")
     chosen = read
     return lambda node, _, reading: chosen(node, reading, vocabulary)
+
+
+def _only(read: Read, types: frozenset[str]) -> Read:
+    """References to these types alone, for FHIR allows no others in the place; of others their name is kept."""
+
+    def run(node: Node, reading: Reading, vocabulary: str) -> Body | None:
+        found = read(node, reading, vocabulary)
+        if found is None or "reference" not in found or found["reference"].partition("/")[0] in types:
+            return found  # type: ignore[no-any-return]
+        return {"display": found["display"]} if "display" in found else None
+
+    return run
 
 
 def _element(table: str) -> Callable[[Node, Node, Reading], Any]:

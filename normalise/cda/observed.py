@@ -106,7 +106,7 @@ def whole(node: Node, reading: Reading) -> int | None:
     if not sent:
         return None
     if not _WHOLE.fullmatch(sent) or not -(2**31) <= int(sent) < 2**31:
-        reading.note("bad_value", "A whole number was expected; what came is none and is left out.")
+        reading.note("bad_value", "A whole number was expected; what came is none and is left out.", node.name)
         return None
     return int(sent)
 

@@ -102,13 +102,17 @@ def _entry(node: Node, reading: Reading) -> list[Body]:
     return [made] if made is not None else []
 
 
-def _statement(table: str) -> Any:
+def _statement(argument: str) -> Any:
+    """``statement(TABLE)``: a table reads it; ``statement(:TYPE)``: one of ``entries.csv`` does, if it makes a TYPE."""
+    table = argument if not argument.startswith(":") else ""
+    prefix = f"{argument[1:]}/" if not table else ""
+
     def run(node: Node, outer: Node, reading: Reading) -> Body | None:
         with reading.at(f"{node.name}[{reading.ordinal}]"):
             if table:
                 return make(table, node, outer, reading)
-            found = read(node, outer, reading)
-            return found[0] if found else None
+            found = (one for one in read(node, outer, reading) if one["reference"].startswith(prefix))
+            return next(found, None)
 
     return run
 

@@ -147,9 +147,11 @@ def instant_of(node: Node, reading: Reading) -> Moment | None:
         return None
     found = moment(raw, reading.zone)
     if found is None:
-        reading.note("bad_value", "A time was expected (YYYYMMDDhhmmss+zzzz); what came is none and is left out.")
+        reading.note(
+            "bad_value", "A time was expected (YYYYMMDDhhmmss+zzzz); what came is none and is left out.", node.name
+        )
     elif found.note:
-        reading.note("imprecise", f"A time: {found.note}")
+        reading.note("imprecise", f"A time: {found.note}", node.name)
     return found
 
 
@@ -213,7 +215,9 @@ def quantity(node: Node, reading: Reading, comparator: str = "") -> Body | None:
         found = number_with(value, units, comparator)
         if found is not None:
             return found
-        reading.note("bad_value", "A number was expected in a quantity; what came is none, or too long for one.")
+        reading.note(
+            "bad_value", "A number was expected in a quantity; what came is none, or too long for one.", node.name
+        )
     return None
 
 

@@ -11,6 +11,7 @@ import pytest
 from cda_shell import read, whole
 
 from normalise.errors import SetAside
+from quality.invariants import check_invariants
 from quality.structure import check_structure
 from schemas.reasons import REASONS
 from schemas.records import Normalised
@@ -67,7 +68,11 @@ def test_every_resource_is_valid_and_every_reference_has_its_target(documents: l
         found = outcome(wrapped(path))
         if isinstance(found, str):
             continue
-        faults = [(one.type, one.segment, fault) for one in found.resources if (fault := check_structure(one.body))]
+        faults = [
+            (one.type, one.segment, fault)
+            for one in found.resources
+            if (fault := check_structure(one.body) or check_invariants(one.body))
+        ]
         assert faults == [], path
         names = Counter(f"{one.type}/{one.id}" for one in found.resources)
         assert max(names.values()) == 1, path

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 from cda_shell import PATIENT, SHELL, in_section
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from normalise.cda import convert
 from normalise.errors import SetAside
+from quality.invariants import check_invariants
 from quality.structure import check_structure
 from schemas.reasons import REASONS
 from schemas.records import SourceContext
 
 CONTEXT = SourceContext("ward", "hospital-east", "Asia/Shanghai")
-LIGHT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LIGHT = settings(
+    max_examples=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 NAMES = st.sampled_from(
     ["observation", "act", "organizer", "procedure", "encounter", "substanceAdministration", "supply", "value", "code",
      "effectiveTime", "low", "high", "period", "entryRelationship", "component", "participant", "participantRole",
@@ -43,6 +50,11 @@ ATTRIBUTES = st.dictionaries(
     max_size=4,
 )  # fmt: skip
 
+EMPTY = re.compile(r"<\w+\b[^<>]*/>")
+ATTRIBUTE = re.compile(
+    r'\b(?:value|code|root|extension|unit|xsi:type|typeCode|moodCode|nullFlavor|negationInd)="([^"<>]*)"'
+)
+
 
 def element(inside: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     def written(name: str, attributes: dict[str, str], content: str) -> str:
@@ -65,7 +77,8 @@ def outcome(content: bytes) -> None:
     except SetAside as error:
         assert error.refusal.code in REASONS
         return
-    assert [fault for one in found.resources if (fault := check_structure(one.body))] == []
+    faults = [check_structure(one.body) or check_invariants(one.body) for one in found.resources]
+    assert [fault for fault in faults if fault] == []
     keys = [(one.type, one.id) for one in found.resources]
     assert len(keys) == len(set(keys))
     assert all(note.code in REASONS for note in found.notes)
@@ -109,6 +122,27 @@ def test_documents_with_flipped_bytes_or_cut_off_are_valid_or_refused(
     for where, byte in flips:
         content[int(where * (len(content) - 1))] = byte
     outcome(bytes(content[: None if cut is None else int(cut * len(content))]))
+
+
+@pytest.mark.conformance
+@LIGHT
+@given(
+    name=st.sampled_from(["ms/CCD.ccda", "ms/History_and_Physical.ccda", "ms/C-CDA_R2-1_CCD.xml.ccda"]),
+    changes=st.lists(st.tuples(st.floats(0, 1), VALUES), min_size=10, max_size=60),
+    gone=st.lists(st.floats(0, 1), max_size=20),
+)
+def test_documents_with_other_attributes_and_lost_elements_are_valid_or_refused(
+    corpora: Path, name: str, changes: list[tuple[float, str]], gone: list[float]
+) -> None:
+    text = document(corpora, name).decode("utf-8")
+    empties = list(EMPTY.finditer(text))
+    for where in sorted({int(one * (len(empties) - 1)) for one in gone}, reverse=True):
+        text = text[: empties[where].start()] + text[empties[where].end() :]
+    body = text.index("<recordTarget")
+    found = list(ATTRIBUTE.finditer(text, body))
+    for where, value in sorted({int(one * (len(found) - 1)): value for one, value in changes}.items(), reverse=True):
+        text = f"{text[: found[where].start(1)]}{value}{text[found[where].end(1) :]}"
+    outcome(text.encode())
 
 
 @LIGHT
