@@ -40,7 +40,7 @@ def test_rules_say_what_is_wrong_and_where() -> None:
     assert found == list(cases.values())
 
 
-@pytest.mark.parametrize(("day", "warned"), [("20191231", True), ("20200101", False)])
+@pytest.mark.parametrize(("day", "warned"), [("20191201", True), ("20200101", False)])
 def test_vaccination_before_birth_is_only_counted(day: str, warned: bool) -> None:
     content = message("VXU^V04", "ORC|RE||V1", GIVEN.format(day=day))
     report = Gate("hl7v2").check([convert(content, CONTEXT)])
