@@ -49,9 +49,11 @@ class Alerts:
             found: What is wrong with it now.
             run: Who looks; the same run, taken up after a crash, is told the same news again.
         """
+        now = datetime.now(UTC)
+        now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as exact as it is stored
         began, lasts = list[Alert](), list[Alert]()
         for code, message in found.items():
-            fresh: Document = {"source": source, "code": code, "since": datetime.now(UTC), "run": run}
+            fresh: Document = {"source": source, "code": code, "since": now, "run": run}
             change = {"$set": {"message": message}, "$setOnInsert": fresh}
             before = self._alerts.find_one_and_update({"_id": f"{source}/{code}"}, change, upsert=True)
             alert = Alert(source, code, message, (before or fresh)["since"])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pymongo import UpdateOne
+from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from vault.layout import Layout
@@ -36,8 +37,8 @@ class Rhythm:
     """The hours of one institution's sources. Numbers only; a crash may cost those of one write."""
 
     def __init__(self, layout: Layout) -> None:
-        self._hours = layout["rhythm"]
-        self._quick = self._hours.with_options(write_concern=WriteConcern(1))
+        # Numbers for people: one that a failing-over database loses costs nothing, one not seen yet confuses.
+        self._hours = layout["rhythm"].with_options(write_concern=WriteConcern(1), read_concern=ReadConcern("local"))
 
     def note(self, source: str, new: int, repeats: int, at: datetime) -> None:
         """Count receptions that became durable; not waited for, as nothing depends on it."""
@@ -47,7 +48,7 @@ class Rhythm:
             "$max": {"last": at.astimezone(UTC)},
             "$setOnInsert": {"source": source, "begins": begins},
         }
-        self._quick.bulk_write([UpdateOne({"_id": f"{source}/{begins:%Y%m%d%H}"}, change, upsert=True)])
+        self._hours.bulk_write([UpdateOne({"_id": f"{source}/{begins:%Y%m%d%H}"}, change, upsert=True)])
 
     def hours(self, source: str, since: datetime) -> list[Hour]:
         """Return the hours of a source in which something came, from ``since`` on, in order."""

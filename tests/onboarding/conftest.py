@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,11 +93,21 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A founded home to be copied: making its keys takes seconds."""
+    home = Home(tmp_path_factory.mktemp("founded") / "home")
+    found(home)
+    return home.path
+
+
 @pytest.fixture
-def engineer(tmp_path: Path, mongo_uri: str, mongo: MongoClient[dict[str, object]]) -> Iterator[Engineer]:
+def engineer(
+    tmp_path: Path, founded: Path, mongo_uri: str, mongo: MongoClient[dict[str, object]]
+) -> Iterator[Engineer]:
     """An engineer at a founded home without sources; its databases are gone afterwards."""
     home = Home(tmp_path / "home")
-    found(home)
+    shutil.copytree(founded, home.path)
     sources = tmp_path / "sources"
     sources.mkdir()
     _clear(mongo)

@@ -126,7 +126,9 @@ def says_everything_and_no_value(lab: Engineer) -> None:
     assert all(one["where"] or one["code"] in ("truncated", "oversize") for one in card["set_aside"])
     assert len(card["quality"]) > 20
     standard = card["standard"]
-    assert standard["checked"] - standard["valid"] == sum(standard["deviations"].values()) == 1  # SIU^S12, an ORU really
+    assert (
+        standard["checked"] - standard["valid"] == sum(standard["deviations"].values()) == 1
+    )  # SIU^S12, an ORU really
     assert card["spoilt"]["faults"] == []
     page = (folder(lab.home, LAB) / "scorecard.html").read_text(encoding="utf-8")
     text = page + (folder(lab.home, LAB) / "scorecard.json").read_text(encoding="utf-8")
