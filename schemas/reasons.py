@@ -35,6 +35,7 @@ REASONS: Final = MappingProxyType(
         "fhir_terminology": "A code is not of the value set that FHIR R4 requires there.",
         "fhir_narrative": "The narrative holds what FHIR R4 does not allow in it.",
         "fhir_bundle": "The bundle breaks a rule of FHIR R4 about its entries or their addresses.",
+        "unresolved": "Something that did not come is referred to; what it was called is kept.",
         "fhir_modifier": "An extension that changes the meaning is not understood, so nothing of it may be used.",
         "not_fhir": "The bytes are not a FHIR R4 resource in JSON.",
         "source_error": "The source itself reported that it could not hand something over.",

@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, make: Callable[[str, dict[str, str]], None]) -> None:
         server = self.server_of
         url = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        query = {key: " ".join(values) for key, values in parse_qs(url.query).items()}
         with server.lock:
             server.asked["all"] += 1
             count = server.asked["all"]

@@ -189,7 +189,10 @@ class FhirServer:
 
     def search(self, type_: str, query: dict[str, str]) -> Body:
         """Return the first page of a search."""
-        found = self.current([type_], query.get("_lastUpdated", "").removeprefix("ge"))
+        bounds = {one[:2]: one[2:] for one in query.get("_lastUpdated", "").split(" ")}
+        found = self.current([type_], bounds.get("ge", ""))
+        if end := bounds.get("lt"):
+            found = [one for one in found if _moment(one["meta"]["lastUpdated"]) < _moment(end)]
         if query.get("_summary") == "count":
             return self._page([], None, None if self.moods.no_total else len(found))
         size = int(query.get("_count", "20"))

@@ -34,6 +34,8 @@ _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _REDIRECTS: Final = 3
 _LONGEST_ADDRESS: Final = 8_192
 _CHUNK: Final = 64 * 1024
+#: One answer may take so many times ``timeout_seconds`` in all: a byte now and then keeps nobody waiting for ever.
+_LONGEST_ANSWER: Final = 5
 
 
 class Gone(Exception):
@@ -218,10 +220,12 @@ class FhirClient:
         return waited + seconds
 
     def _whole(self, response: httpx.Response) -> Answer:
-        held = bytearray()
+        held, ends = bytearray(), time.monotonic() + _LONGEST_ANSWER * self.settings.timeout_seconds
         try:
             for chunk in response.iter_bytes(_CHUNK):
                 held += chunk
+                if time.monotonic() > ends:
+                    raise Retry(f"{self.name}: an answer goes on for too long; lower count, or raise timeout_seconds")
                 if len(held) > self.settings.answer_bytes:
                     raise Stop(
                         f"{self.name}: an answer is larger than answer_bytes ({self.settings.answer_bytes}); lower "

@@ -88,8 +88,10 @@ class FhirSettings:
     pages: int = 100_000
 
     def __post_init__(self) -> None:
-        for name in ("base", "token_url", *self.file_origins):
-            self._check_address(name, getattr(self, name) if name in ("base", "token_url") else name)
+        for name, address in (("base", self.base), ("token_url", self.token_url)):
+            self._check_address(name, address)
+        for address in self.file_origins:
+            self._check_address("file_origins", address)
         if not self.types or not all(_TYPE.fullmatch(one) for one in self.types):
             raise ValueError("types must be names of FHIR resource types, such as [Patient, Observation]")
         if self.mode not in ("search", "bulk"):

@@ -56,7 +56,7 @@ def convert(content: bytes, context: SourceContext) -> Normalised:
     collector = Collector(context, _record(sent, content), MAPPING)
     collector.facts = _facts(sent)
     for one in by_condition:
-        collector.note("unmapped", one.where, "A deletion by condition names no resource, so nothing was deleted here.")
+        collector.note("unresolved", one.where, "A deletion by condition names no resource; nothing was deleted here.")
     names = [_named(one, addresses) for one in everything]
     rebasing = Rebasing(addresses, collector)
     for one, name in zip(everything, names, strict=True):

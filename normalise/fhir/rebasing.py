@@ -67,7 +67,7 @@ class Rebasing:
             raise set_aside("fhir_bundle", where, f"Expected the {around.bundle} to hold what this refers to; add it.")
         del node["reference"]
         node.setdefault("identifier", self._addresses.logical(reference))
-        self._collector.note("unmapped", where, "A reference to something that did not come is kept as an identifier.")
+        self._collector.note("unresolved", where, "What it refers to did not come; it is kept as an identifier.")
 
     def _attach(self, node: Body, address: str, around: Held, trail: list[str]) -> None:
         """An attachment's own address of a Binary that came is ours, too."""

@@ -323,7 +323,7 @@ def test_reference_to_what_did_not_come_is_kept_as_an_identifier_with_a_note() -
     found = converted(observation("urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"))
     body = one_of(found, "Observation").body
     assert "reference" not in body["subject"] and body["subject"]["identifier"]["value"].startswith("urn:uuid:61ebe359")
-    assert [(one.code, one.where) for one in found.notes] == [("unmapped", "Observation.subject.reference")]
+    assert [(one.code, one.where) for one in found.notes] == [("unresolved", "Observation.subject.reference")]
 
 
 def test_byte_order_mark_and_escapes_are_read_as_what_they_are() -> None:

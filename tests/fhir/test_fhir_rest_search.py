@@ -217,6 +217,23 @@ def test_hostile_server_ends_the_run_with_a_reason_and_in_bounded_time(connect: 
     assert "127.0.0.2" not in str(caught.value) and "?_page" not in str(caught.value)
 
 
+def test_answer_that_trickles_without_end_is_given_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.his.fhir_client._LONGEST_ANSWER", 0)
+    with FhirServer(patients=1) as server, pytest.raises(Retry, match="goes on for too long"):
+        records(connect(server.base))
+
+
+def test_window_of_the_past_is_asked_for_and_nothing_else_comes(connect: Connect) -> None:
+    with FhirServer(patients=6) as server:
+        held = server.current([])
+        begin, end = (datetime.fromisoformat(held[at]["meta"]["lastUpdated"]) for at in (10, 20))
+        for mode in ("search", "bulk"):
+            pages = list(connect(server.base, mode=mode).pull_past(begin, end))
+            found = [one for page in pages for one in page.records if isinstance(one, RawRecord)]
+            wanted = [f"{one['resourceType']}/{one['id']}/1" for one in held[10:20]]
+            assert sorted(ids(found)) == sorted(wanted)
+
+
 def test_server_that_is_not_there_is_tried_again_later(connect: Connect) -> None:
     with FhirServer() as server:
         base = server.base
@@ -292,7 +309,8 @@ def test_check_tells_version_types_and_rights_and_takes_nothing(connect: Connect
         ({"auth": "kerberos"}, "auth must be one of"),
         ({"algorithm": "HS256"}, "algorithm must be"),
         ({"count": 0}, "count must be from"),
-        ({"file_origins": ["ftp://x"]}, "no address"),
+        ({"file_origins": ["ftp://x"]}, "file_origins is no address"),
+        ({"file_origins": ["https://user:pass@x.example.org"]}, "file_origins holds a user"),
         ({"ca_file": "nowhere.pem"}, "ca_file cannot be read"),
     ],
 )
