@@ -300,19 +300,31 @@ def check(source: Source, home: Path) -> tuple[Finding, ...]:
         granted.extend(codes)
         done.set()
 
-    client.on_connect, client.on_subscribe = connected, subscribed
+    def ended(_client: Any, _data: Any, _flags: Any, _code: ReasonCode, _properties: Any) -> None:
+        done.set()  # with TLS 1.3 a certificate is refused after the handshake
+
+    client.on_connect, client.on_subscribe, client.on_disconnect = connected, subscribed, ended
     client.connect_timeout = _CONNECT_SECONDS
     try:
+        _reach(settings, tls)
         client.connect(*settings.address, keepalive=settings.keepalive_seconds, **_clean(settings))
         client.loop_start()
         done.wait(_CONNECT_SECONDS)
-    except (OSError, ssl.SSLError, socket.gaierror) as error:
+    except OSError as error:
         message = f"the broker cannot be reached or not trusted ({type(error).__name__}); see host, port, tls and ca"
         return (Finding("connection", False, message),)
     finally:
         client.disconnect()
         client.loop_stop()
     return _findings(settings, answers, granted)
+
+
+def _reach(settings: MqttSettings, tls: ssl.SSLContext | None) -> None:
+    """Raise OSError where the broker is not there or not trusted, before paho meets it and leaves a socket open."""
+    with socket.create_connection(settings.address, _CONNECT_SECONDS) as plain:
+        if tls is not None:
+            with tls.wrap_socket(plain, server_hostname=settings.host):
+                pass
 
 
 def _findings(settings: MqttSettings, answers: list[ReasonCode], granted: list[ReasonCode]) -> tuple[Finding, ...]:
