@@ -33,6 +33,9 @@ down: $(READY)  ## Stop it; everything it holds stays
 test: $(READY)  ## Every test
 	@$(BIN)/python -m pytest
 
+test-services: $(READY)  ## The tests against PostgreSQL, MariaDB, Orthanc and Mosquitto, installed and started for them
+	@$(BIN)/python deploy/services.py
+
 check: $(READY)  ## Lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -45,4 +48,4 @@ lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --python-version 3.11 --all-extras --upgrade pyproject.toml requirements.build --output-file requirements.lock
 
-.PHONY: help setup demo up down test check bench lock
+.PHONY: help setup demo up down test test-services check bench lock

@@ -14,8 +14,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"make ([a-z]+)\b", README))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)\b", README))
     assert {"demo", "test", "up", "down", "check", "bench"} <= named
     assert named <= targets
 
@@ -24,7 +24,7 @@ def test_ci_runs_exactly_the_test_command_of_the_readme_and_the_checks() -> None
     command = re.search(r"## Test it\n\n```sh\n(.+)\n```", README)
     assert command is not None
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("make ")] == ["make check", command[1]]
+    assert [line for line in lines if line.startswith("make ")] == ["make check", command[1], "make test-services"]
 
 
 def test_every_command_of_the_readme_is_one_of_the_console() -> None:

@@ -7,10 +7,14 @@ loaded, none of our modules: whoever changes a mapping or a step finds it in the
 from __future__ import annotations
 
 import logging
+import runpy
 import sys
 from importlib import import_module
 
-LIBRARIES = ("pandas", "great_expectations", "great_expectations.expectations.core", "pymongo", "orjson", "zstandard")
+LIBRARIES = (
+    "pandas", "great_expectations", "great_expectations.expectations.core", "pymongo", "orjson", "zstandard",
+    "jsonschema", "httpx", "sqlalchemy", "pydicom", "pynetdicom",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -18,10 +22,8 @@ def main() -> None:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     for name in LIBRARIES:
         import_module(name)
-    from airflow.__main__ import main as airflow
-
     sys.argv[:1] = ["airflow", "scheduler"]
-    airflow()  # type: ignore[no-untyped-call]
+    runpy.run_module("airflow", run_name="__main__")
 
 
 if __name__ == "__main__":
