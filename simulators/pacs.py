@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, AllStoragePresentationContexts, _config, build_context, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
 from simulators.dicomweb import Web
@@ -28,7 +28,7 @@ _ECHO: Final = UID("1.2.840.10008.1.1")
 _FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
 _MOVE: Final = UID("1.2.840.10008.5.1.4.1.2.2.2")
 _GET: Final = UID("1.2.840.10008.5.1.4.1.2.2.3")
-_PLAIN: Final = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_PLAIN: Final[list[str | UID]] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 #: Level of a query and the unique key of each level above and at it.
 _KEYS: Final = {
     "STUDY": ("StudyInstanceUID",),
@@ -215,8 +215,13 @@ class Pacs:
         yield from self._send(found, event)
 
     def _move(self, event: evt.Event) -> Iterator[Any]:
-        yield self.destinations.get((event.move_destination or "").strip(), (None, None))
         found = self.holdings.matching(event.identifier)
+        address = self.destinations.get((event.move_destination or "").strip())
+        if address is None:
+            yield None, None
+            return
+        contexts = [build_context(one, _PLAIN) for one in dict.fromkeys(str(each.SOPClassUID) for each in found)]
+        yield *address, {"contexts": contexts, "ae_title": event.move_destination}
         yield len(found)
         yield from self._send(found, event)
 

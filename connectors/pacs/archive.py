@@ -149,6 +149,7 @@ class ArchiveConnector(PullConnector):
             progress.expected += 1
             known.add(listed.native_id)
             yield listed
+            yield progress.mark()
         complete = True
         for chunk in self._chunks(study, known):
             if not self._may():
@@ -174,7 +175,7 @@ class ArchiveConnector(PullConnector):
         named = [one for one in chunk if is_uid(one.uid) and is_uid(one.series)]
         came = self._fetch(session, study, named)
         for one in named:
-            if one.uid not in came and len(named) > 1:  # one that fails may have taken the rest of its list along
+            if one.uid not in came:  # one that fails may have taken the rest of its list along
                 came |= self._fetch(session, study, [one])
         complete = True
         for one in chunk:

@@ -103,7 +103,6 @@ class Peer:
         )  # fmt: skip
         if association.is_established:
             return association
-        association.join(self.seconds)
         if association.is_rejected:
             raise self._rejected(association)
         secured = " TLS" if self.tls else ""

@@ -6,6 +6,7 @@ for it opens a second connection to deliver; only what was just asked for is tak
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -51,6 +52,8 @@ from connectors.pacs.studies import (
 )
 from connectors.settings import secret
 from schemas.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 _ECHO: Final = UID("1.2.840.10008.1.1")
 _FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -289,9 +292,10 @@ class DimseSession:
         except Exception as error:  # noqa: BLE001  the archive is told only that it failed; who fetches gets the error
             self._error = error
             return 0xA700
-        if found is not None:
-            self._came[found.native_id] = found
-            self._wait()
+        if found is None:
+            return 0x0124  # nobody asked for it
+        self._came[found.native_id] = found
+        self._wait()
         return 0x0000
 
     def fetch(self, study: Study, objects: Sequence[Object], take: Callable[[Object], Taking]) -> Iterator[Found]:
@@ -368,3 +372,6 @@ def _delivered(status: Dataset, what: str) -> None:
     code = status.get("Status")
     if code is None or code in (_UNKNOWN_DESTINATION, 0x0122, 0x0124):
         _judge(status, what)
+    if code not in _PENDING and code != 0x0000:
+        failed = status.get("NumberOfFailedSuboperations", "some")
+        log.warning("%s ended with 0x%04X; %s of the objects asked for did not come", what, code, failed)

@@ -173,11 +173,13 @@ class Transcriber:
     def _write(self, tag: int, *pieces: bytes) -> None:
         for piece in pieces:
             self.out += piece
-        if len(self.out) > self._limit:
-            raise Fault(
-                "oversize", tag,
-                f"Without its pixel data the object is larger than {self._limit} bytes (record_bytes of the source).",
-            )  # fmt: skip
+        self._room(tag, 0)
+
+    def _room(self, tag: int, length: int) -> None:
+        """Refuse what makes the record larger than its limit, before it is read."""
+        if len(self.out) + length > self._limit:
+            most = f"{self._limit} bytes (record_bytes of the source)"
+            raise Fault("oversize", tag, f"Without its pixel data the object is larger than {most}.")
 
     def _element(self, tag: int, vr: str, length: int, implicit: bool, depth: int) -> bytes:
         """Copy one element; returns its value where it is a plain one."""
@@ -193,8 +195,7 @@ class Transcriber:
         if not tag & 0xFFFF:
             self._stream.read(length)
             return b""
-        if len(self.out) + length > self._limit:
-            self._write(tag, bytes(self._limit + 1))
+        self._room(tag, length)
         value = self._stream.read(length)
         if tag == _PIXEL_REPRESENTATION:
             self._signed = value[:1] == b"\1"
