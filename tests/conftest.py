@@ -18,6 +18,14 @@ os.environ["TZ"] = "Asia/Shanghai"
 time.tzset()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked services run where they are asked for, and fail there without their servers."""
+    if "services" not in str(config.getoption("markexpr")):
+        left = [one for one in items if one.get_closest_marker("services")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [one for one in items if one not in left]
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """The independent corpora, or a skip that says where they were looked for."""
