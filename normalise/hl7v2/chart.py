@@ -25,6 +25,7 @@ from normalise.hl7v2.visits import (
     add_insurance,
     add_insurance_details,
     add_procedure,
+    add_reaction,
     add_visit_details,
     start_encounter,
 )
@@ -33,10 +34,11 @@ from normalise.hl7v2.visits import (
 class Chart(Group):
     """Patients, relatives, visits, diagnoses, allergies, procedures, insurance, and results without an order."""
 
-    __slots__ = ("_coverage", "_occurrences")
+    __slots__ = ("_allergy", "_coverage", "_occurrences")
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
+        self._allergy: Body | None = None
         self._coverage: Body | None = None
         self._occurrences: dict[tuple[str, ...], int] = {}
 
@@ -78,7 +80,12 @@ class Chart(Group):
 
     def allergy(self, segment: Segment) -> None:
         """An allergy."""
-        add_allergy(segment, self.scene.building, self.scene.mode)
+        self._allergy = add_allergy(segment, self.scene.building, self.scene.mode)
+
+    def iar(self, segment: Segment) -> None:
+        """A reaction of the allergy before it."""
+        if self._allergy is not None:
+            add_reaction(segment, self._allergy, self.scene.building)
 
     def pr1(self, segment: Segment) -> None:
         """A procedure; the roles that follow took part in it."""
@@ -166,6 +173,7 @@ class Chart(Group):
         "DG1": dg1,
         "AL1": allergy,
         "IAM": allergy,
+        "IAR": iar,
         "PR1": pr1,
         "GT1": gt1,
         "IN1": in1,

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.concepts import concept, wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import free_text, text
@@ -56,6 +56,7 @@ class Documents(Group):
         """A document begins; the orders before it are what it is about."""
         self.scene.close()
         self._document = start_document(segment, self.scene)
+        self.scene.about = (self._document,)
 
     def obx(self, segment: Segment) -> None:
         """A part of the document: words, a file, an address; else a result of the patient."""
@@ -114,16 +115,21 @@ def start_document(txa: Segment, scene: Scene) -> Body:
         body["status"] = "entered-in-error"
     body.setdefault("status", "current")
     body.setdefault("content", [{"attachment": {}}])
-    if (earlier := _related(txa, event, building)) is not None:
-        body["relatesTo"] = [earlier]
+    earlier = entity(txa.first_whole(13), building)
     context = body.setdefault("context", {})
+    if earlier and (relation := VOCABULARIES["DocumentRelation"].find(event)):
+        id_ = building.id_of("DocumentReference", earlier.get("system", ""), earlier["value"])
+        target = {"reference": f"DocumentReference/{id_}", "identifier": earlier}
+        body["relatesTo"] = [{"code": relation.code, "target": target}]
+    elif earlier:
+        context["related"] = [{"type": "DocumentReference", "identifier": earlier}]
     if building.encounter:
         context["encounter"] = [{"reference": f"Encounter/{building.encounter}"}]
     orders = [one.body for one in building.resources if one.type == "ServiceRequest"]
     if orders:
-        context["related"] = [{"reference": f"ServiceRequest/{one['id']}"} for one in orders]
+        add_to(context, {"related": [{"reference": f"ServiceRequest/{one['id']}"} for one in orders]})
     elif numbers := [one for field in (14, 15) if (one := entity(txa.first_whole(field), building))]:
-        context["related"] = [{"identifier": one} for one in numbers]
+        add_to(context, {"related": [{"identifier": one} for one in numbers]})
     if not context:
         del body["context"]
     return building.add(body)
@@ -138,16 +144,6 @@ def _document_id(txa: Segment, building: Building) -> str:
         return building.id_within("DocumentReference", "file", file)
     building.note("required", 12, "No document number and no file name: the document stands for this message alone.")
     return building.id_within("DocumentReference", building.patient, "message", building.control_id, txa.label)
-
-
-def _related(txa: Segment, event: str, building: Building) -> Body | None:
-    """TXA-13: the document that this one adds to, replaces or changes, as the event says."""
-    earlier = entity(txa.first_whole(13), building)
-    term = VOCABULARIES["DocumentRelation"].find(event)
-    if earlier is None or term is None:
-        return None
-    # By its number alone: the earlier document is in another message, and a record refers to nothing outside itself.
-    return {"code": term.code, "target": {"type": "DocumentReference", "identifier": earlier}}
 
 
 def _words(whole: str) -> Body:

@@ -26,6 +26,7 @@ _GUARANTOR: Final = mapper("GT1-Account")
 _GUARANTEEING: Final = mapper("GT1-RelatedPerson")
 _MOTHER: Final = mapper("PID-RelatedPerson")
 _LIVING_WILL: Final = mapper("PD1-Observation")
+_SELF_PAYING: Final = mapper("GT1-Patient")
 _EMPLOYER: Final = mapper("GT1-Organization")
 _EMPLOYED: Final = "urn:xinglin:fhir:StructureDefinition:employer"
 _CONTACT: Final = mapper("NK1-Patient")
@@ -99,8 +100,10 @@ def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
     name = name_text(gt1.first_whole(3), building)
     if text(gt1.first(11)) in _SELF:
         guarantor["party"] = patient
-        if (employer := _employer(gt1, building)) and (known := building.find("Patient", building.patient)):
-            add_to(known, {"extension": [{"url": _EMPLOYED, "valueReference": employer}]})
+        if (known := building.find("Patient", building.patient)) is not None:
+            add_to(known, _SELF_PAYING.apply(gt1, {}, building))
+            if employer := _employer(gt1, building):
+                add_to(known, {"extension": [{"url": _EMPLOYED, "valueReference": employer}]})
     elif name:
         body: Body = {"resourceType": "RelatedPerson", "patient": patient}
         body["id"] = building.id_within("RelatedPerson", building.patient, "guarantor", name)

@@ -43,7 +43,12 @@ _ELEMENTS: Final = {
     "Encounter": ("participant", "individual"),
     "Procedure": ("performer", "actor"),
     "ChargeItem": ("performer", "actor"),
+    "MedicationDispense": ("performer", "actor"),
+    "MedicationAdministration": ("performer", "actor"),
+    "Immunization": ("performer", "actor"),
 }
+#: Whose performers may be equipment.
+_EQUIPPED: Final = frozenset({"Procedure", "ChargeItem", "MedicationDispense", "MedicationAdministration"})
 #: What such an element says of the role itself.
 _SAID: Final = {"Encounter": frozenset({"code", "period"})}
 #: ROL-2 and PRT-2 of one who takes part no more: delete, unlink, cancel.
@@ -84,7 +89,7 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
         if type_ in _ELEMENTS:
             element, needed = _ELEMENTS[type_]
             parts = [found] if needed in found else []
-            if needed == "actor" and equipment is not None:
+            if type_ in _EQUIPPED and equipment is not None:
                 parts.append({needed: equipment})
             found = {element: parts} if parts else {}
         add_to(body, found)

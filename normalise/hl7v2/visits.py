@@ -38,6 +38,7 @@ _EMPLOYER: Final = mapper("IN2-Organization")
 _IMPORTANCE: Final = mapper("PV1-Patient")
 _INSURED: Final = mapper("IN1-RelatedPerson")
 _INSURER: Final = mapper("IN1-Organization")
+_REACTION: Final = mapper("IAR-AllergyIntolerance")
 _REPORTER: Final = mapper("IAM-RelatedPerson")
 _ALTERNATE: Final = "http://hl7.org/fhir/StructureDefinition/alternate-codes"
 #: IN1-17 and IAM-15 of the patient.
@@ -168,13 +169,13 @@ def code_key(code: Body) -> tuple[str, str]:
     return str(first.get("system", "")), str(first.get("code") or code.get("text", ""))
 
 
-def add_allergy(segment: Segment, building: Building, mode: Mode) -> None:
-    """An AllergyIntolerance from AL1 or IAM."""
+def add_allergy(segment: Segment, building: Building, mode: Mode) -> Body | None:
+    """An AllergyIntolerance from AL1 or IAM, or None."""
     body: Body = {"resourceType": "AllergyIntolerance", "patient": subject(building)}
     _ALLERGIES[segment.id].apply(segment, body, building)
     if "code" not in body:
         building.note("required", 3, "Expected what the patient is allergic to; the segment is left out.")
-        return
+        return None
     own = body.get("identifier", [{}])[0]
     key = (own.get("system", ""), own["value"]) if own else code_key(body["code"])
     body["id"] = building.id_within("AllergyIntolerance", building.patient, *key)
@@ -187,7 +188,16 @@ def add_allergy(segment: Segment, building: Building, mode: Mode) -> None:
         body["verificationStatus"] = {"coding": [code]}
     else:
         body.setdefault("clinicalStatus", {"coding": [term_coding("AllergyClinicalStatus", "C")]})
-    building.add(body, mode)
+    return building.add(body, mode)
+
+
+def add_reaction(iar: Segment, allergy: Body, building: Building) -> None:
+    """A reaction of an IAR stands in its allergy, where it names what was seen."""
+    reaction = _REACTION.apply(iar, {}, building)
+    if "manifestation" in reaction:
+        add_to(allergy, {"reaction": [reaction]})
+    else:
+        building.note("required", 1, "Expected a reaction; the segment is left out.")
 
 
 def _add_reporter(iam: Segment, body: Body, building: Building, mode: Mode) -> None:
@@ -313,4 +323,8 @@ def _subscriber(in1: Segment, building: Building, mode: Mode) -> Body | None:
         return None
     id_ = building.id_within("RelatedPerson", building.patient, name, relationship)
     body: Body = {"resourceType": "RelatedPerson", "id": id_, "patient": subject(building)}
-    return refer(building.add(_INSURED.apply(in1, body, building), mode), name)
+    _INSURED.apply(in1, body, building)
+    known = building.find("RelatedPerson", id_)
+    if known is not None:
+        add_to(known, body)
+    return refer(known or building.add(body, mode), name)
