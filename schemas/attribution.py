@@ -10,6 +10,7 @@ A user id of the form ``system|value`` (as in FHIR's token search) names the ide
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -21,7 +22,12 @@ _LONGEST: Final = 1024
 
 def attributed(user: str, content: bytes) -> bytes:
     """Return the record with its user's id before it; unchanged where there is none."""
-    return _MARK + quote(user, safe="|:@/.").encode()[:_LONGEST] + _END + content if user else content
+    if not user:
+        return content
+    written = quote(user, safe="|:@/.").encode()
+    if len(written) > _LONGEST:  # cut off, it might be somebody else's
+        written = f"sha256:{hashlib.sha256(user.encode()).hexdigest()}".encode()
+    return _MARK + written + _END + content
 
 
 def attribution(content: bytes) -> tuple[str, bytes]:

@@ -18,7 +18,7 @@ from xml.parsers import expat
 from normalise.errors import SetAside, set_aside
 
 #: Bytes of XML that one record may hold once unpacked, elements inside each other, elements in all.
-MOST_BYTES: Final = 64 * 1024 * 1024
+MOST_BYTES: Final = 16 * 1024 * 1024
 _DEPTH: Final = 16
 _DOCTYPE: Final = re.compile(rb"<!DOCTYPE\b(?:[^\[>\"']|\"[^\"]*\"|'[^']*')*(?:\[(.*?)\]\s*)?>", re.DOTALL)
 _ENTITY: Final = re.compile(rb"<!ENTITY|%[A-Za-z_]", re.ASCII)

@@ -24,6 +24,8 @@ from schemas.records import Normalised
 _RATE: Final = re.compile(r"(\d{1,5}(?:\.\d+)?)\s*(?:hertz|hz|赫兹|赫茲)", re.IGNORECASE)
 _UNITS: Final = {"µV": "uV", "μV": "uV", "uV": "uV", "mV": "mV"}
 #: Heading lines before the values, and values: at 512 a second a quarter of an hour.
+_MOST: Final = 10**7
+_DIGITS: Final = 12
 _HEADINGS: Final = 40
 _VALUES: Final = 500_000
 #: Classification and device stand in these lines of the heading, counted from the recording's date.
@@ -75,6 +77,6 @@ def _values(lines: list[str], begins: int) -> Iterator[str]:
         if not text:
             continue
         value = number(text)
-        if value is None:
+        if value is None or abs(value) > _MOST or value.as_tuple().exponent < -_DIGITS:  # type: ignore[operator]
             raise set_aside("bad_value", f"line {at}", "Expected a number: the voltage of one sample.")
         yield f"{value:f}"

@@ -17,7 +17,7 @@ from normalise.errors import SetAside, set_aside
 
 EPOCH: Final = datetime(1989, 12, 31, tzinfo=UTC)
 #: Messages of one record, at most: a day's file of a watch has some ten thousand.
-_MESSAGES: Final = 500_000
+_MESSAGES: Final = 150_000
 
 
 @dataclass(frozen=True, slots=True)

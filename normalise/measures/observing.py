@@ -97,7 +97,7 @@ class Observer:
     def __init__(self, collector: Collector, patient: str) -> None:
         self.collector = collector
         self.patient = patient
-        self._said: dict[str, Body] = {}
+        self._said: dict[tuple[str, ...], dict[str, Body]] = {}
 
     def observe(self, sample: Sample, moment: Moment, components: Iterable[Sample] = ()) -> Body | None:
         """The sample is an Observation; returns it, or None where its value is none, which is noted."""
@@ -192,18 +192,15 @@ class Observer:
     def _kept(self, body: Body, measure: Measure, moment: Moment, where: str) -> Body:
         """The Observation belongs to the record; the same twice is once, another value at the same time is its own."""
         key = (measure.name, str(moment.effective), (moment.device or {}).get("reference", ""), *moment.key)
-        institution = self.collector.context.institution
-        for number_ in range(1_000_000):
-            again = () if number_ == 0 else (str(number_),)
-            body["id"] = id_within("Observation", institution, self.patient, *key, *again)
-            earlier = self._said.get(body["id"])
-            if earlier is None:
-                break
-            if earlier == body:
-                return earlier
+        said, print_ = self._said.setdefault(key, {}), repr(body)
+        if print_ in said:
+            return said[print_]
+        if said:
             self.collector.note("structure", where, "Two values stand for the same measure and time; both are kept.")
-        self._said[body["id"]] = body
-        return self.collector.add(body, where, self.patient)
+        again = (str(len(said)),) if said else ()
+        body["id"] = id_within("Observation", self.collector.context.institution, self.patient, *key, *again)
+        said[print_] = self.collector.add(body, where, self.patient)
+        return body
 
     def unmapped(self, name: str, values: Sequence[Sample], moment: Moment, where: str) -> Body | None:
         """What no table has stands under its sender's own name, its values as components; a note says so."""

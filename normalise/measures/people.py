@@ -21,14 +21,17 @@ _SYSTEM: Final = re.compile(r"(?:https?://|urn:[a-z0-9][a-z0-9-]+:)[\x21-\x7b\x7
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 #: Longest text of a sender's that is taken over as a name, characters.
 _LONGEST: Final = 200
+_LONGEST_ID: Final = 512
+#: Longest note, characters.
+NOTE: Final = 4_000
 
 
-def cleaned(text: Any) -> str:
+def cleaned(text: Any, longest: int = _LONGEST) -> str:
     """Return a sender's text on one line without blanks at its ends, bounded; ``""`` where it is none."""
     if not isinstance(text, str):
         return ""
     one_line = _CONTROL.sub(" ", text.encode("utf-8", "replace").decode())
-    return " ".join(one_line.split())[:_LONGEST].strip()
+    return " ".join(one_line.split())[:longest].strip()
 
 
 def identifier(user: str, collector: Collector) -> Body:
@@ -51,8 +54,8 @@ def add_patient(collector: Collector, user: str, record: bytes, facts: Mapping[s
         record: Its bytes, which name a person of whom nothing else is known.
         facts: What the record says of the person, as elements of Patient.
     """
-    user = cleaned(user)
-    if user:
+    user = cleaned(user, _LONGEST_ID + 1)
+    if user and len(user) <= _LONGEST_ID:  # a longer one, cut off, might become somebody else
         named = identifier(user, collector)
     else:
         system = local_uri(collector.context.institution, "unattributed", collector.context.source)

@@ -37,23 +37,31 @@ class Series:
     def runs(cls, points: Sequence[Point]) -> Iterator[Series]:
         """Yield the points in runs without long gaps, whatever order they come in.
 
-        Of two points at the same time the second begins a run of its own, so that neither is lost.
+        Of several values at the same time each begins a run of its own, so that none is lost.
         """
-        later: list[Point] = []
-        run: list[Point] = []
+        layers: list[list[Point]] = []
+        values: dict[datetime, set[Decimal]] = {}
         for point in sorted(points, key=lambda one: one[0]):
-            if run and point[0] == run[-1][0]:
-                if point[1] != run[-1][1]:
-                    later.append(point)
+            there = values.setdefault(point[0], set())
+            if point[1] in there:
                 continue
+            if len(there) == len(layers):
+                layers.append([])
+            layers[len(there)].append(point)
+            there.add(point[1])
+        for layer in layers:
+            yield from cls._runs(layer)
+
+    @classmethod
+    def _runs(cls, points: Sequence[Point]) -> Iterator[Series]:
+        run: list[Point] = []
+        for point in points:
             if run and (point[0] - run[-1][0] > GAP or len(run) >= LONGEST):
                 yield cls(run, _step(run))
                 run = []
             run.append(point)
         if run:
             yield cls(run, _step(run))
-        if later:
-            yield from cls.runs(later)
 
     @property
     def places(self) -> int:

@@ -17,6 +17,7 @@ FOLDER: Final = Path(schemas.__file__).parent / "wearables"
 LOINC: Final = "http://loinc.org"
 #: What no code system has a code for that this project is sure of.
 LOCAL: Final = "urn:xinglin:fhir:CodeSystem:measure"
+_LONGEST_NUMBER: Final = 64
 _PROFILES: Final = "http://hl7.org/fhir/StructureDefinition/"
 
 
@@ -108,6 +109,8 @@ def plain(value: Decimal) -> int | float:
 def number(value: Any) -> Decimal | None:
     """Return a finite number as it was written, or None where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    if isinstance(value, str) and len(value) > _LONGEST_NUMBER:
         return None
     try:
         found = Decimal(str(value).strip())

@@ -21,7 +21,7 @@ from normalise.ids import local_uri
 from normalise.measures.healthkit import SLEEP, chosen, slept
 from normalise.measures.healthkit import sample as kit_sample
 from normalise.measures.observing import Moment, Observer, Sample, statistic
-from normalise.measures.people import add_device, add_patient, cleaned
+from normalise.measures.people import NOTE, add_device, add_patient, cleaned
 from normalise.measures.reading import parse
 from normalise.measures.tables import rows, version
 from normalise.measures.times import fhir, from_text
@@ -117,7 +117,7 @@ def _moment(point: Point, patient: str, collector: Collector) -> Moment:
         extra["bodySite"] = {"text": site}
     if method := cleaned(body.get("measurement_method")):
         extra.setdefault("method", {"text": method})
-    if note := cleaned(body.get("user_notes")):
+    if note := cleaned(body.get("user_notes"), NOTE):
         extra["note"] = [{"text": note}]
     return Moment(start, end, device, (number, point.path), extra)
 

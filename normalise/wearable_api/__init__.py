@@ -21,7 +21,7 @@ from normalise.collecting import Body, Collector
 from normalise.errors import set_aside
 from normalise.ids import local_uri
 from normalise.measures.observing import Moment, Observer, Sample
-from normalise.measures.people import add_device, add_patient, cleaned
+from normalise.measures.people import NOTE, add_device, add_patient, cleaned
 from normalise.measures.reading import parse
 from normalise.measures.tables import number, rows, version
 from normalise.measures.times import from_epoch, from_text, local, zone_of
@@ -182,7 +182,7 @@ class _Reply:
         start, day = self._start(item)
         end = self._time(item, row["end"].split(), row["form"]) if row["end"] and start else None
         if start is not None and row["length"]:
-            end = start + _length(item, row["length"])
+            end = _after(start, _length(item, row["length"]))
         extra: Body = {"effectiveDateTime": day} if day else {}
         native = cleaned(str(item.find(row["id"]))) if row["id"] and item.find(row["id"]) is not None else ""
         if native:
@@ -190,7 +190,7 @@ class _Reply:
             extra["identifier"] = [{"system": system, "value": native}]
         if row["typed"] and item.holds(row["typed"]):
             extra["performer"] = [{"reference": f"Patient/{observer.patient}"}]
-        if row["note"] and (note := cleaned(item.find(row["note"]))):
+        if row["note"] and (note := cleaned(item.find(row["note"]), NOTE)):
             extra["note"] = [{"text": note}]
         maker = row["vendor"]
         origin = cleaned(item.find("originDataSourceId") or item.find("source") or "")
@@ -257,6 +257,13 @@ class _Reply:
             found = from_epoch(seconds)
             return None if found is None else found.replace(tzinfo=zone)
         return from_epoch(seconds, zone)
+
+
+def _after(start: datetime, length: timedelta) -> datetime | None:
+    try:
+        return start + length
+    except OverflowError:
+        return None
 
 
 def _length(item: Item, said: str) -> timedelta:

@@ -97,8 +97,9 @@ def _items(
         for number, one in enumerate(value if isinstance(value, list) else ()):
             yield from _items(one, rest, around, root, "", f"{where}[{number}]")
     elif part == "{}":
-        for name, one in (value if isinstance(value, dict) else {}).items():
-            yield from _items(one, rest, around, root, name, f"{where}.{name}")
+        for number, (name, one) in enumerate((value if isinstance(value, dict) else {}).items()):
+            # A name that a person gave does not stand in coordinates; a number (a time) does.
+            yield from _items(one, rest, around, root, name, f"{where}.{name if name.isdigit() else number}")
     else:
         inside = (*around, value) if isinstance(value, dict) else around
         yield from _items(get(value, part), rest, inside, root, key, f"{where}.{part}")
