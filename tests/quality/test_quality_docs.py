@@ -63,7 +63,7 @@ def test_page_names_every_reading_and_every_key() -> None:
 
 def test_decisions_that_the_page_and_the_code_name_exist() -> None:
     links = re.findall(r"\((decisions/[^)]+)\)", PAGE)
-    assert len(links) == 2
+    assert len(links) == 3
     assert all((ROOT / "docs" / link).is_file() for link in links)
     assert {path.stem for path in SUITES.glob("*.yaml")} >= {"hl7v2"}
     assert load_suite("hl7v2").title
