@@ -35,6 +35,10 @@ CONTROL = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggere
 NODES = {name for name, one in SERVICES.items() if one.get("environment", {}).get("XINGLIN_NODE") in INSTITUTIONS}
 NEEDED = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": set(),  # whether the region on one machine has its own SQLite
+    "XINGLIN_NOTIFIERS": set(),  # who is told of a feed beside the log, where somebody is
+    "XINGLIN_ALERT_URL_FILE": set(),
+    "XINGLIN_CORPORA": set(),  # of whoever measures, not of a region
+    "PATH": set(),  # of deploy/services.py, which starts Debian's servers for tests
     "XINGLIN_SECRET_*": set(),  # or files of the home; which ones, the sources say
     "XINGLIN_HOME": CONTROL | NODES,
     "XINGLIN_REGION": CONTROL | NODES | {"mongo-init"},
@@ -320,7 +324,7 @@ def names_at(node: ast.AST) -> set[str]:
             return {spelt(name)}
         case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="getenv"), args=[name, *_]):
             return {spelt(name)}
-        case ast.Subscript(value=target, slice=name) if environ(target):
+        case ast.Subscript(value=target, slice=name, ctx=ast.Load()) if environ(target):
             return {spelt(name)}
         case ast.Compare(left=name, comparators=[target]) if environ(target):
             return {spelt(name)}
