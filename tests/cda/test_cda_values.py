@@ -135,7 +135,9 @@ def test_time_keeps_its_offset_or_has_the_sources_zone(sent: str, zone: str, exp
 def test_time_that_is_none_is_left_out_with_a_note(sent: str) -> None:
     found = read(observation(f'<effectiveTime value="{sent}"/>'))
     assert "effectiveDateTime" not in only(found, "Observation")
-    assert ("bad_value", "ClinicalDocument/component[1]/entry[1]/effectiveTime") in [(one.code, one.where) for one in found.notes]
+    assert ("bad_value", "ClinicalDocument/component[1]/entry[1]/effectiveTime") in [
+        (one.code, one.where) for one in found.notes
+    ]
     assert sent not in str(found.notes)
 
 
