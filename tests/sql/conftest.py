@@ -40,7 +40,7 @@ def zh_sqlite(tmp_path: Path, corpora: Path) -> Path:
     """The Chinese HIS database as a SQLite file in the home folder."""
     path = tmp_path / "his.db"
     with sqlite3.connect(path) as connection:
-        connection.executescript((corpora / "his-sql/zh-his/his_26.sql").read_text("utf-8"))
+        connection.executescript(f"BEGIN;{(corpora / 'his-sql/zh-his/his_26.sql').read_text('utf-8')}\nCOMMIT;")
     return path
 
 

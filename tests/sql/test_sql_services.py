@@ -74,8 +74,8 @@ class Hospital:
     def load(self, script: bytes, codec: str) -> None:
         """Run a dump as it is, a connection in its character set."""
         arguments = {"client_encoding": "UTF8"} if self.kind == "postgresql" else {"charset": "utf8mb4"}
-        engine = create_engine(self.engine.url, isolation_level="AUTOCOMMIT", connect_args=arguments)
-        with engine.connect() as connection:
+        engine = create_engine(self.engine.url, connect_args=arguments)
+        with engine.begin() as connection:
             for statement in script.decode(codec).split(";\n"):
                 if statement.strip():
                     connection.exec_driver_sql(statement.replace("%", "%%"))

@@ -1,0 +1,55 @@
+"""Runs the ingest steps of the SQL source in a process that gets SIGKILL right before its n-th command to MongoDB.
+
+Arguments: n (0 for never). Run by test_sql_flow.py, with the home in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from pymongo import monitoring
+
+from dags.steps import ingest
+from dags.steps.site import Site
+from schemas.home import Home
+
+SOURCE = "east-db"
+
+
+class Reaper(monitoring.CommandListener):
+    """Kills this process before its n-th command."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Nothing to do."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing to do."""
+
+
+def main() -> None:
+    """Pull, plan, process, reconcile."""
+    monitoring.register(Reaper(int(sys.argv[1])))
+    run(Site(Home.from_environment()))
+
+
+def run(at: Site) -> dict[str, int]:
+    """One run's steps; returns what the reconciliation counted."""
+    ingest.pull(SOURCE, at)
+    batches = ingest.plan(SOURCE, "run", at)
+    for batch in batches:
+        ingest.process(SOURCE, batch, at)
+    return ingest.reconcile(SOURCE, batches, at)
+
+
+if __name__ == "__main__":
+    main()
