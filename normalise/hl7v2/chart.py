@@ -12,7 +12,7 @@ from normalise.hl7v2.escapes import text
 from normalise.hl7v2.incidents import add_accident, add_death, add_disability
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.observations import note_of, observe_patient
-from normalise.hl7v2.patients import add_details, add_guarantor, add_relative, start_patient
+from normalise.hl7v2.patients import add_contact, add_details, add_guarantor, add_relative, start_patient
 from normalise.hl7v2.provenance import add_last_update
 from normalise.hl7v2.references import refer
 from normalise.hl7v2.referrals import add_authorisation, add_referral
@@ -110,6 +110,10 @@ class Chart(Group):
         if self._coverage is not None:
             add_insurance_details(segment, self._coverage, self.scene.building)
 
+    def ctd(self, segment: Segment) -> None:
+        """How somebody is reached about an order."""
+        add_contact(segment, self.scene.patient, self.scene.building)
+
     def con(self, segment: Segment) -> None:
         """A consent."""
         add_consent(segment, self.scene.building, self.scene.mode)
@@ -179,6 +183,7 @@ class Chart(Group):
         "IN1": in1,
         "IN2": in2,
         "CON": con,
+        "CTD": ctd,
         "ACC": acc,
         "DB1": db1,
         "PDA": pda,

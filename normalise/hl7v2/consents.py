@@ -56,7 +56,7 @@ def _consenter(con: Segment, building: Building, mode: Mode) -> Body:
     name = human_name(con.first_whole(24), building)
     relationship = text(con.first(25))
     if name is None or relationship in _SELF:
-        return subject(building)
+        return {**subject(building), "display": one_line(name)} if name else subject(building)
     body: Body = {"resourceType": "RelatedPerson", "patient": subject(building)}
     _CONSENTER.apply(con, body, building)
     body["id"] = building.id_within("RelatedPerson", building.patient, "consenter", one_line(name), relationship)

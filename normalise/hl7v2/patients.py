@@ -26,10 +26,10 @@ _GUARANTOR: Final = mapper("GT1-Account")
 _GUARANTEEING: Final = mapper("GT1-RelatedPerson")
 _MOTHER: Final = mapper("PID-RelatedPerson")
 _LIVING_WILL: Final = mapper("PD1-Observation")
-_SELF_PAYING: Final = mapper("GT1-Patient")
 _EMPLOYER: Final = mapper("GT1-Organization")
 _EMPLOYED: Final = "urn:xinglin:fhir:StructureDefinition:employer"
 _CONTACT: Final = mapper("NK1-Patient")
+_REACHED: Final = mapper("CTD-Patient")
 _ORGANIZATION: Final = mapper("NK1-Organization")
 _RELATED: Final = mapper("NK1-RelatedPerson")
 #: NK1-3 of those who are no persons: employer, federal agency, insurance company, state agency.
@@ -100,10 +100,8 @@ def add_guarantor(gt1: Segment, building: Building, mode: Mode) -> None:
     name = name_text(gt1.first_whole(3), building)
     if text(gt1.first(11)) in _SELF:
         guarantor["party"] = patient
-        if (known := building.find("Patient", building.patient)) is not None:
-            add_to(known, _SELF_PAYING.apply(gt1, {}, building))
-            if employer := _employer(gt1, building):
-                add_to(known, {"extension": [{"url": _EMPLOYED, "valueReference": employer}]})
+        if (employer := _employer(gt1, building)) and (known := building.find("Patient", building.patient)):
+            add_to(known, {"extension": [{"url": _EMPLOYED, "valueReference": employer}]})
     elif name:
         body: Body = {"resourceType": "RelatedPerson", "patient": patient}
         body["id"] = building.id_within("RelatedPerson", building.patient, "guarantor", name)
@@ -154,6 +152,15 @@ def merge(mrg: Segment, survivor: Body, building: Building) -> None:
     body: Body = {"resourceType": "Patient", "id": building.patient, "active": False}
     body["link"] = [{"other": {"reference": f"Patient/{survivor['id']}"}, "type": "replaced-by"}]
     building.add(_MRG.apply(mrg, body, building))
+
+
+def add_contact(ctd: Segment, patient: Body, building: Building) -> None:
+    """A CTD tells how the patient, or somebody for him, is reached about an order (HL7 v2.8.2 chapter 11.8.4)."""
+    contact = _REACHED.apply(ctd, {}, building)
+    if contact.keys() & {"name", "telecom", "address"}:  # FHIR invariant pat-1
+        add_to(patient, {"contact": [contact]})
+    else:
+        building.note("required", 2, "Expected whom to reach and how; the segment is left out.")
 
 
 def add_relative(nk1: Segment, patient: Body, building: Building, mode: Mode) -> None:

@@ -56,6 +56,10 @@ class Referrals(Group):
         """What an insurer agreed to."""
         self._authorisations.append(segment)
 
+    def ctd(self, segment: Segment) -> None:
+        """How a provider is reached: what PRD says of him is kept, another contact of his is not."""
+        self.scene.leave_out(segment)
+
     def close(self) -> None:
         """The message ends (its one patient begins with nothing read about him): the referral is whole."""
         if not self.scene.patient:
@@ -67,7 +71,7 @@ class Referrals(Group):
             add_referral(self._referral, self._providers, self.scene)
         self._referral, self._providers, self._authorisations = None, [], []
 
-    READS: ClassVar[Mapping[str, Read]] = {"RF1": rf1, "PRD": prd, "AUT": aut}
+    READS: ClassVar[Mapping[str, Read]] = {"RF1": rf1, "PRD": prd, "CTD": ctd, "AUT": aut}
 
 
 def add_referral(rf1: Segment | None, providers: list[Segment], scene: Scene) -> Body:

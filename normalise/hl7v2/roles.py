@@ -32,6 +32,11 @@ _TABLES: Final = {
             "DiagnosticReport",
             "ServiceRequest",
             "ChargeItem",
+            "DocumentReference",
+            "Immunization",
+            "MedicationAdministration",
+            "MedicationDispense",
+            "MedicationRequest",
         )
     },
 }
@@ -79,6 +84,8 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
     equipment = _add_device(segment, building) if segment.id == "PRT" else None
     for body in about:
         type_ = body["resourceType"]
+        if type_ not in _TABLES[segment.id]:
+            continue
         found = _TABLES[segment.id][type_].apply(segment, {}, building)
         if type_ == "Patient" and not found:
             _join_team(segment, role, building)
@@ -97,7 +104,7 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
 
 def takes_roles(segment: Segment, about: tuple[Body, ...]) -> bool:
     """Whether the tables say what the segment means there."""
-    return bool(about) and all(body["resourceType"] in _TABLES[segment.id] for body in about)
+    return any(body["resourceType"] in _TABLES[segment.id] for body in about)
 
 
 def _role(segment: Segment, building: Building) -> Body:
