@@ -183,6 +183,11 @@ class MariaDb(Server):
 
 #: Every server that the tests marked `services` need.
 SERVERS: tuple[type[Server], ...] = (Postgres, MariaDb)
+#: Programs that tests start themselves, again and again, by the packages of Debian that hold them.
+PROGRAMS: Mapping[str, tuple[str, ...]] = {
+    "mosquitto": ("mosquitto",),
+    "Orthanc": ("orthanc", "orthanc-dicomweb"),
+}
 
 
 def free_port() -> int:
@@ -199,6 +204,7 @@ def install(servers: tuple[type[Server], ...]) -> None:
         RuntimeError: They are not, and cannot be installed here.
     """
     missing = [name for one in servers if one.find() is None for name in one.packages]
+    missing += [name for program, names in PROGRAMS.items() if Server.find(program) is None for name in names]
     if not missing:
         return
     if os.geteuid() or shutil.which("apt-get") is None:
