@@ -151,6 +151,9 @@ def _form(hint: Any) -> Form:
 
 
 def _attributes(shape: type) -> dict[str, str]:
-    """Return what the docstring's ``Attributes:`` says of each field, in one line."""
-    text = (shape.__doc__ or "").partition("Attributes:")[2]
-    return {name: " ".join(told.split()) for name, told in _ATTRIBUTE.findall(text)}
+    """Return what ``Attributes:`` of the class's docstring, and of those it derives from, says of each field."""
+    told: dict[str, str] = {}
+    for one in reversed(shape.__mro__):
+        text = (one.__doc__ or "").partition("Attributes:")[2]
+        told |= {name: " ".join(said.split()) for name, said in _ATTRIBUTE.findall(text)}
+    return told

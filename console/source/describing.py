@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from console.exits import USAGE, fail, print_json, sentences
-from console.screen import columns, say
+from console.screen import say
 from console.source.opened import Json
 from schemas.errors import ConfigurationError
 
@@ -88,11 +88,12 @@ def init(
             raise ConfigurationError(f"sources/{name}.yaml is there already; change it by hand, or take another name")
         kind = kind or _choose("kind", "What does the source speak?", _kinds())
         institution = institution or _choose("institution", "Whose records are they?", _institutions(home))
+        title = title or _ask("title", "What do people call it?", name)
         given = _given(kind, settings or [], settings_file)
         given |= _asked(kind, name, home, given, secrets or [])
         document = {
             "id": name,
-            "title": title or _ask("title", "What do people call it?", name),
+            "title": title,
             "institution": institution, "kind": kind, "enabled": False,
             "time_zone": time_zone, "charset": charset, "schedule": None if schedule == "none" else schedule,
             **({"mapping": mapping} if mapping else {}),
@@ -121,7 +122,7 @@ def _institutions(home: Home) -> dict[str, str]:
 def _choose(flag: str, question: str, choices: dict[str, str]) -> str:
     if not sys.stdin.isatty():
         fail(f"--{flag} is missing; there are {', '.join(choices)}", USAGE)
-    say(columns(("", question), [(str(at), f"{one}  {text}") for at, (one, text) in enumerate(choices.items(), 1)]))
+    say("\n".join([question, *(f"  {at}  {one}  {text}" for at, (one, text) in enumerate(choices.items(), 1))]))
     while True:
         answer = input(f"{flag}: ").strip()
         if answer in choices:
@@ -168,8 +169,8 @@ def _asked(kind: str, name: str, home: Home, given: dict[str, Any], wanted: list
     for one in describe(kind):
         if one.name in given:
             continue
-        if one.secret and (one.required or one.name in wanted):
-            found[one.name] = _secret(one, name, home)
+        if one.secret:
+            found |= _secret(one, name, home, one.required or one.name in wanted)
         elif one.required or (one.name in _ASKED and sys.stdin.isatty()):
             found |= _setting(one)
     return found
@@ -190,18 +191,22 @@ def _setting(one: Setting) -> dict[str, Any]:
                 say(str(error))
 
 
-def _secret(one: Setting, source: str, home: Home) -> str:
-    """Return the name under which the secret is stored now, for this user alone."""
+def _secret(one: Setting, source: str, home: Home, needed: bool) -> dict[str, str]:
+    """Return the name under which the secret is stored now, for this user alone; nothing where there is none."""
+    if not needed and not sys.stdin.isatty():
+        return {}
     from connectors.description import SECRET
     from dags.steps.onboarding.enabling import write_secret
 
-    question = f"{one.help} ({one.name}; not shown, kept under secrets/): "
+    question = f"{one.help} ({one.name}; not shown, kept under secrets/{'' if needed else '; Enter for none'}): "
     value = getpass.getpass(question) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    if not value and not needed:
+        return {}
     if not value:
         raise ConfigurationError(f"settings: {one.name}: a secret is needed; type it, or give it on stdin")
     kept = f"{source}-{one.name.removesuffix(SECRET).replace('_', '-')}"
     write_secret(home, kept, value)
-    return kept
+    return {one.name: kept}
 
 
 def _try_settings(home: Home, name: str) -> None:

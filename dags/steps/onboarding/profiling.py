@@ -21,9 +21,9 @@ _TRIALS: Final = 3
 #: Times a mapping is asked for one coverage, at most.
 _ASKED: Final = 5_000
 _FORMS: Final[Sequence[tuple[str, re.Pattern[str]]]] = (
+    ("date", re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])[0-3]\d|\d{4}-\d\d-\d\d", re.ASCII)),
     ("integer", re.compile(r"[+-]?\d{1,9}", re.ASCII)),
     ("number", re.compile(r"[<>=~ ]{0,3}[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)),
-    ("date", re.compile(r"\d{8}|\d{4}-\d\d-\d\d", re.ASCII)),
     ("time", re.compile(r"\d{10,14}(?:\.\d+)?(?:[+-]\d{4})?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*", re.ASCII)),
     ("code", re.compile(r"[A-Za-z0-9][A-Za-z0-9._*/-]{0,15}(?:\^.*)?", re.ASCII)),
 )
