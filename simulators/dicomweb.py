@@ -46,6 +46,7 @@ class Web:
 class _Handler(BaseHTTPRequestHandler):
     archive: Pacs
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is logged."""
@@ -60,6 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = url.path.removeprefix("/dicom-web/").split("/")
         keys = dict(zip(("studies", "series", "instances"), _NAMES, strict=True))
         wanted = Dataset()
+        if not url.path.startswith("/dicom-web/") or not set(parts[::2]) <= keys.keys() or len(parts) > 6:
+            return self._answer(404, b"")
         for name, value in zip(parts[::2], parts[1::2], strict=False):
             setattr(wanted, keys[name], value)
         if len(parts) % 2:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from connectors.pacs.instances import Taking, refused
 from connectors.pacs.progress import Known, Progress, short
 from connectors.pacs.settings import ArchiveSettings
 from connectors.pacs.studies import INSTANCE, SERIES, STUDY, Object, Study, is_uid, manifest
-from connectors.settings import read_settings
+from connectors.settings import read_settings, secret
 from schemas.source import Source
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,10 @@ class ArchiveConnector(PullConnector):
         self.pace = Pace(self.options.objects_per_second)
         self._left = 0
 
+    def secret(self, name: str) -> str:
+        """Return a secret that the settings name."""
+        return secret(self.home, self.source, name)
+
     @abstractmethod
     def session(self) -> Session:
         """Return a session; nothing is connected before it is used."""
@@ -104,12 +109,38 @@ class ArchiveConnector(PullConnector):
                 if not self._may():
                     return
                 progress.reached(day, self.options.overlap_days)
-                for study in self._again(session, lambda day=day: session.studies(day)):  # type: ignore[misc]
+                for study in self._studies(session, day):
                     yield from self._study(session, study, day, progress)
                     yield progress.mark()
                     if not self._may():
                         return
                 yield progress.mark()
+
+    def past(self, begin: datetime, end: datetime) -> Iterator[Found | Mark]:
+        """Yield the studies whose date and time lie from ``begin`` to before ``end``; without a time, of these days.
+
+        Raises:
+            Retry: The permitted hours are over.
+        """
+        progress = Progress(None, {})
+        self._left = sys.maxsize
+        first, last = begin.astimezone(self.zone), (end - timedelta(microseconds=1)).astimezone(self.zone)
+        with closing(self.session()) as session:
+            for offset in range((last.date() - first.date()).days + 1):
+                day = first.date() + timedelta(offset)
+                for study in self._studies(session, day):
+                    if not self._may():
+                        raise Retry(f"{self.source.id}: the permitted hours are over; run the backfill again in them")
+                    if f"{first:%H%M%S}" * (day == first.date()) <= (study.time or "~") and (
+                        day < last.date() or study.time <= f"{last:%H%M%S}"
+                    ):
+                        yield from self._study(session, study, day, progress)
+                progress.studies.clear()
+        yield progress.mark()
+
+    def _studies(self, session: Session, day: date) -> list[Study]:
+        found: list[Study] = self._again(session, lambda: session.studies(day))
+        return found
 
     def _days(self, progress: Progress) -> Iterator[date]:
         """Yield the days to look at: from the overlap window on, up to today by our clock."""

@@ -35,7 +35,6 @@ from connectors.pacs.studies import (
     Study,
     is_uid,
 )
-from connectors.settings import secret
 from schemas.errors import ConfigurationError
 
 # The library logs every address it asks, and UIDs stand in them.
@@ -108,9 +107,9 @@ class DicomwebConnector(ArchiveConnector):
         one, headers = self.settings, {"Accept-Encoding": "identity"}
         auth = None
         if one.user is not None and one.password_secret is not None:
-            auth = httpx.BasicAuth(one.user, secret(self.home, self.source, one.password_secret))
+            auth = httpx.BasicAuth(one.user, self.secret(one.password_secret))
         if one.token_secret is not None:
-            headers["Authorization"] = f"Bearer {secret(self.home, self.source, one.token_secret)}"
+            headers["Authorization"] = f"Bearer {self.secret(one.token_secret)}"
         try:
             trust: ssl.SSLContext | bool = True
             if one.tls_authority is not None:

@@ -50,7 +50,6 @@ from connectors.pacs.studies import (
     Study,
     is_uid,
 )
-from connectors.settings import secret
 from schemas.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ class DimseConnector(ArchiveConnector):
         tls = None
         if one.tls:
             tls = client_tls(self._path(one.tls_authority), self._path(one.tls_certificate), self._path(one.tls_key))
-        password = secret(self.home, self.source, one.password_secret) if one.password_secret else ""
+        password = self.secret(one.password_secret) if one.password_secret else ""
         return Peer(one.host, one.port, one.called_ae, one.calling_ae, one.seconds, tls, one.user, password)
 
     def check(self) -> tuple[Finding, ...]:

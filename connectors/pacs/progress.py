@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from connectors.contract import Mark
@@ -67,7 +67,7 @@ class Progress:
             one: {base64.b64decode(uid): _known(*value) for uid, value in known.items()}
             for one, known in cursor.get("studies", {}).items()
         }
-        return cls(None if day is None else date.fromisoformat(day), studies)
+        return cls(None if day is None else datetime.fromisoformat(day).date(), studies)
 
     def known(self, day: date, uid: str) -> Known:
         """Return what is known of a study, which is remembered from now on."""

@@ -127,6 +127,12 @@ class Study:
         return self.answer.text(STUDY_DATE)
 
     @property
+    def time(self) -> str:
+        """Its StudyTime to the second, 6 digits, or ``""``."""
+        digits = self.answer.text(STUDY_TIME).partition(".")[0]
+        return digits.ljust(6, "0") if digits.isdecimal() else ""
+
+    @property
     def count(self) -> int | None:
         """How many objects the archive counts in it, or None."""
         return self.answer.number(STUDY_COUNT)
