@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from pymongo import UpdateOne
@@ -68,6 +69,7 @@ class Shapes:
         self._shapes.delete_many({"source": source})
 
 
+@lru_cache(maxsize=50_000)  # a record has the same few hundred names as the one before it
 def digest(source: str, name: str) -> bytes:
     """Return what stands for a field's name: 12 bytes of SM3."""
     return sm3(b"XL/SHAPE/1\0" + source.encode() + b"\0" + name.encode())[:_BYTES]
