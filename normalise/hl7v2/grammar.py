@@ -12,6 +12,7 @@ from functools import cache
 from typing import Final
 
 from normalise.hl7v2.billing import Accounts, Charges
+from normalise.hl7v2.blood import Blood
 from normalise.hl7v2.chart import Chart
 from normalise.hl7v2.documents import Documents
 from normalise.hl7v2.moves import Moves
@@ -39,6 +40,7 @@ GROUPS: Final[Mapping[str, type[Group]]] = {
     "accounts": Accounts,
     "charges": Charges,
     "documents": Documents,
+    "blood": Blood,
     "appointments": Appointments,
     "referrals": Referrals,
     "problems": Problems,
