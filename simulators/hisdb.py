@@ -11,7 +11,8 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -259,3 +260,13 @@ def _id(number: int) -> str:
 
 def _written(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+@contextmanager
+def onboarding(home: Path) -> Iterator[dict[str, str]]:
+    """Yield what the page of docs/onboarding calls it: ``HIS_DATABASE``, a database that grew for two days."""
+    file = home / "hospital" / "his.db"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for day in range(2):
+        HisDatabase(20261101).grow(file, day, trouble=False)
+    yield {"HIS_DATABASE": str(file)}

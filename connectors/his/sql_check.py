@@ -70,7 +70,7 @@ def _table(session: Session, name: str) -> Iterator[Finding]:
             yield from _watermark(connection, shape)
             yield from _index(connection, shape)
     except ConnectorError as error:
-        aspect = "rights" if "may not" in str(error) else "content"
+        aspect = "rights" if "may not read" in str(error) else "content"
         yield Finding(aspect, False, str(error))  # type: ignore[arg-type]  # one of two literals
     except SQLAlchemyError as error:
         yield Finding("content", False, str(told(session.source.id, error)))

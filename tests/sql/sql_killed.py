@@ -1,4 +1,4 @@
-"""Runs the ingest steps of the SQL source in a process that gets SIGKILL right before its n-th command to MongoDB.
+"""Pulls the SQL source in a process that gets SIGKILL right before its n-th command to MongoDB.
 
 Arguments: n (0 for never). Run by test_sql_flow.py, with the home in the environment.
 """
@@ -37,9 +37,9 @@ class Reaper(monitoring.CommandListener):
 
 
 def main() -> None:
-    """Pull, plan, process, reconcile."""
+    """Pull, and nothing else."""
     monitoring.register(Reaper(int(sys.argv[1])))
-    run(Site(Home.from_environment()))
+    ingest.pull(SOURCE, Site(Home.from_environment()))
 
 
 def run(at: Site) -> dict[str, int]:
