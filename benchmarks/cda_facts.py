@@ -13,7 +13,8 @@ facts of our resources that share an identifier, a name or a code with one of th
 we read is counted beside it (``read by us alone``).
 
 Deviations on purpose stand in ``cda_facts_deviations.csv``, a rule with its reason each; figures with and without the
-rules are printed side by side.
+rules are printed side by side. That a rule hides no loss is checked: what stands in the document and nowhere in our
+bundle is counted as dropped.
 """
 
 from __future__ import annotations
@@ -34,8 +35,15 @@ from schemas.records import SourceContext
 RULES: Final = Path(__file__).with_name("cda_facts_deviations.csv")
 FOLDER: Final = CORPORA.parent / "cda" / "ms"
 KINDS: Final = frozenset({"identifier", "name", "birthDate", "gender", "code", "value", "date"})
+#: Kinds whose values stand in a document as they are.
+_WORDS: Final = frozenset({"identifier", "name", "code"})
 #: What stands for the same thing in another type of resource.
-_SAME: Final = {"PractitionerRole": "Practitioner", "DeviceUseStatement": "Device"}
+_SAME: Final = {
+    "PractitionerRole": "Practitioner",
+    "DeviceUseStatement": "Device",
+    "Assigner": "Organization",
+    "Carrier": "Organization",
+}
 _HEADINGS: Final = (
     "", "documents", "both", "only theirs", "only ours", "recall", "precision", "(recall", "precision of all)",
 )  # fmt: skip
@@ -86,7 +94,19 @@ def compare(path: Path, rules: list[Rule]) -> tuple[Compared, int]:
     extra, adding = divide(only_ours, [one for one in rules if one.side == "ours"], name)
     both = {where for fact, where in theirs.items() if fact in all_ours}
     alone = sum(fact not in ours and fact not in theirs for fact in all_ours)
-    return Compared(name, refused, both, missing, lacking, extra, adding), alone
+    source, told = path.read_bytes().decode("utf-8"), json.dumps(bodies, ensure_ascii=False)
+    dropped = {fact: rule for fact, rule in lacking.items() if fact.kind in _WORDS and _lost(fact.value, source, told)}
+    return Compared(name, refused, both, missing, lacking, extra, adding, dropped), alone
+
+
+def _lost(value: str, source: str, told: str) -> bool:
+    """Whether a value stands in the document and nowhere in our bundle."""
+    return (
+        f'"{value}"' in source
+        and f'"{value}"' not in told
+        and f'urn:oid:{value}"' not in told
+        and (f'urn:uuid:{value}"' not in told)
+    )
 
 
 def by_type(compared: list[Compared]) -> dict[str, dict[str, Any]]:
@@ -101,7 +121,8 @@ def _only(one: Compared, type_: str) -> Compared:
 
     lacking = {fact: one.missing_on_purpose[fact] for fact in of(one.missing_on_purpose)}
     adding = {fact: one.extra_on_purpose[fact] for fact in of(one.extra_on_purpose)}
-    return Compared(one.message, one.refused, of(one.both), of(one.missing), lacking, of(one.extra), adding)
+    dropped = {fact: one.dropped[fact] for fact in of(one.dropped)}
+    return Compared(one.message, one.refused, of(one.both), of(one.missing), lacking, of(one.extra), adding, dropped)
 
 
 def main() -> None:
@@ -122,6 +143,9 @@ def main() -> None:
     print(table(_HEADINGS, [*(row(*one) for one in types.items()), row("all", total)]))
     print(f"\n{table(_HEADINGS, [row(*one) for one in kinds.items()])}")
     print(f"\nread by us alone: {alone} facts of resources that the other does not make")
+    for one in compared:
+        for fact in one.dropped:
+            print(f"dropped though it stands in the document: {fact}  [{one.message}]")
     for wanted, side, title in ((chosen.missing, "missing", "only theirs"), (chosen.extra, "extra", "only ours")):
         if wanted:
             show(title, compared, side, chosen.all)

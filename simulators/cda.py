@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -115,6 +117,17 @@ class Documents:
 
     def _who(self, number: int, day: int) -> Patient:
         return patient(self.seed, random.Random(f"cda who {self.seed} {day} {number}").randrange(POPULATION))
+
+
+@contextmanager
+def onboarding(home: Path) -> Iterator[dict[str, str]]:
+    """Yield what the pages of docs/onboarding call it: ``EMR_FOLDER``, where the record dropped two days' documents."""
+    folder = home / "hospital" / "emr"
+    for day in (0, 1):
+        Documents(20261101).drop(folder, 40, trouble=False, day=day)
+    for number, path in enumerate(sorted(folder.iterdir())):  # as if since yesterday, whatever the machine's speed
+        os.utime(path, (1_790_000_000 + number, 1_790_000_000 + number))
+    yield {"EMR_FOLDER": str(folder)}
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -62,8 +62,7 @@ def allergy(body: Body, node: Node, _reading: Reading) -> Body | None:
         return None
     if "clinicalStatus" not in body:
         body["clinicalStatus"] = _active_or_over(node, "AllergyClinicalStatus")
-    reactions = [one for one in body.pop("reaction", ()) if one.get("manifestation")]
-    return {**body, "reaction": reactions} if reactions else body
+    return body
 
 
 def _none_known(body: Body, codes: list[str]) -> bool:

@@ -51,13 +51,22 @@ class _Row:
 
 
 class Mapper:
-    """One table, ``entries/Problem-Condition.csv``, ready to run."""
+    """One table, ``entries/Problem-Condition.csv``, ready to run.
 
-    __slots__ = ("_rows", "type")
+    Attributes:
+        type: What it makes: the end of its name.
+        constants: Elements that it fills whatever the document says; alone they say nothing.
+        needs: Elements without which what it makes is none (``language!``).
+    """
+
+    __slots__ = ("_rows", "constants", "needs", "type")
 
     def __init__(self, table: str) -> None:
+        all_rows = list(rows(f"{table}.csv"))
         self.type = table.rpartition("-")[2]
-        self._rows = tuple(_row(row, table) for row in rows(f"{table}.csv"))
+        self._rows = tuple(_row(row, table) for row in all_rows)
+        self.needs = frozenset(_top(row["to"]) for row in all_rows if row["to"].endswith("!"))
+        self.constants = frozenset(_top(row["to"]) for row in all_rows if row["from"].startswith("="))
 
     def apply(self, node: Node, outer: Node | None, body: Body, reading: Reading) -> Body:
         """What the statement says stands in ``body`` where the table says; returns ``body``."""
@@ -96,16 +105,21 @@ def _row(row: dict[str, str], table: str) -> _Row:
 
 
 def _compiled(row: dict[str, str]) -> _Row:
-    source, path, condition = row["from"], row["to"], row["when"]
+    source, path, condition = row["from"], row["to"].removesuffix("!"), row["when"]
     conditions = [one for one in condition.split(" and ") if one]
     check_vocabulary(row["vocabulary"])
     put, repeats = (None, True) if path == "-" else compile_path(path)
-    element = re.split(r"[.\[]", path)[0] if "unset" in conditions else ""
+    element = _top(path) if "unset" in conditions else ""
     where = guard(" and ".join(one for one in conditions if one != "unset"))
     if source.startswith("="):
         value = _constant(source[1:], row["type"], row["vocabulary"])
         return _Row(lambda _, __: [_CONSTANT], where, element, lambda *_: _copied(value), put, repeats)
     return _Row(find(source), where, element, _reader(row["type"], row["vocabulary"]), put, repeats)
+
+
+def _top(path: str) -> str:
+    """The resource's own element that a path begins with."""
+    return re.split(r"[.\[!]", path)[0]
 
 
 def _copied(value: Any) -> Any:
@@ -157,7 +171,9 @@ def _only(read: Read, types: frozenset[str]) -> Read:
 
 def _element(table: str) -> Callable[[Node, Node, Reading], Any]:
     def read(node: Node, outer: Node, reading: Reading) -> Body | None:
-        return mapper(table).apply(node, outer, {}, reading) or None
+        run = mapper(table)
+        found = run.apply(node, outer, {}, reading)
+        return found if found.keys() - run.constants and run.needs <= found.keys() else None
 
     return read
 

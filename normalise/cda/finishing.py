@@ -75,6 +75,9 @@ def _observation(body: Body, node: Node, reading: Reading) -> Body:
         body.setdefault("category", [{"coding": [{"system": _CATEGORIES, "code": category}]}])
     # A data element of WS/T 500 has no status; what a document of the record says of it is final.
     body.setdefault("status", "final" if element is not None else "unknown")
+    ranges = [one for one in body.pop("referenceRange", ()) if one.keys() & {"low", "high", "text"}]  # invariant obs-3
+    if ranges:
+        body["referenceRange"] = ranges
     says = "extension" in body or any(name.startswith("value") for name in body)
     if negated(node) and not says:
         body["valueBoolean"] = False
@@ -134,8 +137,7 @@ def _immunization(body: Body, node: Node, _reading: Reading) -> Body:
 
 def _family(body: Body, _node: Node, _reading: Reading) -> Body:
     body.setdefault("relationship", absent(None))
-    found = [one for one in body.pop("condition", ()) if "code" in one]
-    return {**body, "condition": found} if found else body
+    return body
 
 
 def _goal(body: Body, _node: Node, _reading: Reading) -> Body:
