@@ -9,6 +9,7 @@ server more is one class more in ``SERVERS``.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import secrets
@@ -181,8 +182,39 @@ class MariaDb(Server):
         return {"XINGLIN_TEST_MARIADB_URL": f"mysql+pymysql://root@127.0.0.1:{self.port}/mysql"}
 
 
+class Orthanc(Server):
+    """Orthanc, an archive that speaks DIMSE and, by its plugin, DICOMweb; its port is HTTP's."""
+
+    packages = ("orthanc", "orthanc-dicomweb")
+    program = "Orthanc"
+    account = "orthanc"
+
+    def prepare(self) -> None:
+        """A configuration that knows us by AE title, with a port to which it delivers what it moves."""
+        self.dicom_port, self.move_port = free_port(), free_port()
+        plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+        settings = {
+            "StorageDirectory": str(self.folder / "data"), "IndexDirectory": str(self.folder / "data"),
+            "Plugins": [str(plugin)], "HttpPort": self.port, "DicomPort": self.dicom_port, "DicomAet": "ORTHANC",
+            "DefaultEncoding": "Utf8",
+            "RemoteAccessAllowed": False, "AuthenticationEnabled": True, "RegisteredUsers": {"pacs": "open sesame"},
+            "DicomCheckCalledAet": True, "DicomAlwaysAllowFind": False, "DicomAlwaysAllowGet": False,
+            "DicomModalities": {"xinglin": ["XINGLIN", "127.0.0.1", self.move_port]},
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}, "DicomThreadsCount": 4,
+        }  # fmt: skip
+        (self.folder / "orthanc.json").write_text(json.dumps(settings))
+
+    def command(self) -> list[str]:
+        """Return what starts it."""
+        return [str(self.find()), str(self.folder / "orthanc.json")]
+
+    def environment(self) -> dict[str, str]:
+        """Return its ports: HTTP's, DICOM's, and ours that it moves to."""
+        return {"XINGLIN_TEST_ORTHANC": f"{self.port} {self.dicom_port} {self.move_port}"}
+
+
 #: Every server that the tests marked `services` need.
-SERVERS: tuple[type[Server], ...] = (Postgres, MariaDb)
+SERVERS: tuple[type[Server], ...] = (Postgres, MariaDb, Orthanc)
 #: Programs that tests start themselves, again and again, by the packages of Debian that hold them.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "mosquitto": ("mosquitto",),

@@ -17,9 +17,18 @@ from connectors.pacs.studies import CHARSET, Answer, Value
 _LONGEST: Final = 64 * 1024
 
 
-def query(level: str, keys: Sequence[int], wanted: Mapping[int, str | Sequence[str]]) -> Dataset:
-    """Return the identifier of a query: ``wanted`` must match, ``keys`` are to be returned (PS3.4 C.2.2.2)."""
+def query(level: str, keys: Sequence[int], wanted: Mapping[int, str | Sequence[str]], charset: str = "") -> Dataset:
+    """Return the identifier of a query (PS3.4 C.2.2.2).
+
+    Args:
+        level: STUDY, SERIES or IMAGE.
+        keys: What is to be returned.
+        wanted: What must match.
+        charset: Character set that answers are wished in; some archives lose what theirs cannot write.
+    """
     dataset = Dataset()
+    if charset:
+        dataset.add(_element(CHARSET, charset))
     dataset.add(_element(0x00080052, level))
     for tag in keys:
         dataset.add(_element(tag, ""))

@@ -175,21 +175,25 @@ class ArchiveConnector(PullConnector):
         if study.count is not None and study.count == known.count:
             return
         study = self._again(session, lambda: session.contents(study))
+        complete = True
+        for chunk in self._chunks(study, known):
+            if not self._may():
+                progress.waiting += sum(short(one.uid) not in known.objects for one in study.objects)
+                complete = False
+                break
+            complete &= yield from self._chunk(session, study, chunk, known, progress)
+            yield progress.mark()
+        yield from self._list(study, known, progress)
+        if complete and study.count is not None:
+            known.count, known.written = study.count, None
+
+    def _list(self, study: Study, known: Known, progress: Progress) -> Iterator[Found]:
+        """Yield the study's manifest unless it has come; after objects, which know the patient's name at first hand."""
         listed = manifest(study, self._position(study))
         if study.objects and short(listed.native_id) not in known.objects:
             progress.expected += 1
             known.add(listed.native_id)
             yield listed
-            yield progress.mark()
-        complete = True
-        for chunk in self._chunks(study, known):
-            if not self._may():
-                progress.waiting += sum(short(one.uid) not in known.objects for one in study.objects)
-                return
-            complete &= yield from self._chunk(session, study, chunk, known, progress)
-            yield progress.mark()
-        if complete and study.count is not None:
-            known.count, known.written = study.count, None
 
     def _chunks(self, study: Study, known: Known) -> Iterator[Sequence[Object]]:
         """Yield the objects that have not come yet, a request's worth of one series at a time."""

@@ -59,6 +59,8 @@ _FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
 _MOVE: Final = UID("1.2.840.10008.5.1.4.1.2.2.2")
 _GET: Final = UID("1.2.840.10008.5.1.4.1.2.2.3")
 _PENDING: Final = frozenset((0xFF00, 0xFF01))
+#: Character sets that answers are wished in, by the source's; UTF-8 where it leaves that open.
+_WISHED: Final = {"gb18030": "GB18030", "gbk": "GBK", "gb2312": "GBK"}
 #: SOP classes that one association is made for, where possible: more leave no room for compressed syntaxes.
 _CLASSES: Final = 6
 _UNKNOWN_DESTINATION: Final = 0xA801
@@ -126,7 +128,7 @@ class DimseConnector(ArchiveConnector):
 
     def session(self) -> Session:
         """Return a session; nothing is connected before it is used."""
-        return DimseSession(self._peer(), self.settings, self._path)
+        return DimseSession(self._peer(), self.settings, self._path, self.source.charset)
 
     def _path(self, name: str | None) -> Path | None:
         return None if name is None else self.home / name
@@ -147,7 +149,7 @@ class DimseConnector(ArchiveConnector):
         except (ConnectorError, ConfigurationError) as error:
             return (Finding("connection", False, str(error)),)
         connected = Finding("connection", True, f"the archive {peer.called} answers C-ECHO")
-        session = DimseSession(peer, self.settings, self._path)
+        session = DimseSession(peer, self.settings, self._path, self.source.charset)
         try:
             found = session.studies(self.now().astimezone(self.zone).date())
             session.may_retrieve()
@@ -182,7 +184,7 @@ def _judge(status: Dataset, what: str) -> int:
     """
     code = status.get("Status")
     if code is None:
-        raise Retry(f"{what}: the archive fell silent or hung up; see whether it runs")
+        raise Retry(f"{what}: the archive fell silent or hung up; see whether it runs and lets our AE title do this")
     if code == _UNKNOWN_DESTINATION:
         raise Stop(f"{what}: the archive does not know our AE title as a destination; have it registered")
     if code == 0x0124:
@@ -197,8 +199,11 @@ def _judge(status: Dataset, what: str) -> int:
 class DimseSession:
     """Associations with one archive, made when they are first needed."""
 
-    def __init__(self, peer: Peer, settings: DimseSettings, path: Callable[[str | None], Path | None]) -> None:
+    def __init__(
+        self, peer: Peer, settings: DimseSettings, path: Callable[[str | None], Path | None], charset: str = "auto"
+    ) -> None:
         self._peer = peer
+        self._charset = _WISHED.get(charset.lower().replace("-", ""), "ISO_IR 192")
         self._settings = settings
         self._path = path
         self._query: Association | None = None
@@ -234,7 +239,7 @@ class DimseSession:
         if self._query is None or not self._query.is_established:
             self._query = self._peer.connect([build_context(_FIND, list(UNCOMPRESSED))])
         try:
-            responses = self._query.send_c_find(query(level, keys, wanted), _FIND)
+            responses = self._query.send_c_find(query(level, keys, wanted, self._charset), _FIND)
         except ValueError:
             raise Stop("the archive does not take C-FIND from us; have the right to query given") from None
         found = []

@@ -189,7 +189,7 @@ RELATED = 'multipart/related; type="application/dicom"; boundary=b'
 )
 def test_object_comes_as_one_part_or_as_the_whole_body(hostile: Any, kind: str, body: bytes) -> None:
     records, _ = pulled(hostile(lambda one: reply(one, 200, kind, body)))
-    assert [one for one, _ in contents(records)][1:] == ["1.2.3.1.1"]
+    assert [one for one, _ in contents(records)][:1] == ["1.2.3.1.1"]
 
 
 @pytest.mark.parametrize(

@@ -179,17 +179,17 @@ def test_manifest_lists_the_whole_study_and_replaces_while_an_object_only_ensure
     records, _ = pulled(dimse(pacs))
     found = [converted(body) for _, body in contents(records)]
     of_study = [only(one, "ImagingStudy") for one in found]
-    assert [one.mode for one in of_study] == ["update"] + ["ensure"] * 6
+    assert [one.mode for one in of_study] == ["ensure"] * 6 + ["update"]
     assert len({one.id for one in of_study}) == 1
-    assert of_study[0].body["numberOfInstances"] == 6
-    listed = [one["uid"] for series in of_study[0].body["series"] for one in series["instance"]]
-    assert listed == [native for native, _ in contents(records)[1:]]
+    assert of_study[-1].body["numberOfInstances"] == 6
+    listed = [one["uid"] for series in of_study[-1].body["series"] for one in series["instance"]]
+    assert listed == [native for native, _ in contents(records)[:-1]]
 
 
 def test_record_says_where_its_pixels_lie_and_what_they_are(pacs: Pacs) -> None:
     pacs.fill([DAY], 1)
     records, _ = pulled(dimse(pacs))
-    uid, body = contents(records)[1]
+    uid, body = contents(records)[0]
     attachment = only(converted(body), "Media").body["content"]
     assert attachment["url"] == f"urn:xinglin:bulk:east-pacs/{uid}/7FE00010" and attachment["size"] == 2048
     assert len(attachment["extension"][0]["valueString"]) == 64
