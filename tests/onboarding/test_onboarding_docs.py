@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Engineer
+from onboarding_engineer import ROOT, Engineer
 
 PAGES = ROOT / "docs" / "onboarding"
 HEAD = re.compile(r"<!-- with: (nothing|[a-z_.]+)( services)? -->\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Engineer
+from onboarding_engineer import Engineer
 
 from connectors.errors import Stop as ConnectorStop
 from dags.steps import backfill, ingest, watch

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import Engineer
 from hypothesis import given
 from hypothesis import strategies as st
+from onboarding_engineer import Engineer
 
 from connectors.description import describe, kinds
 from connectors.registry import LISTEN, PULL

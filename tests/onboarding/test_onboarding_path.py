@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from conftest import Engineer
+from onboarding_engineer import Engineer
 
 from dags.steps.onboarding.enabling import write_secret, write_source
 from dags.steps.onboarding.scorecard import folder, hindrances, load
