@@ -187,7 +187,7 @@ def _inflated(stream: Stream) -> Iterator[bytes]:
     """Yield what a deflated dataset holds (PS3.5 A.5), never more than ``PASSED`` bytes at a time."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     while (held := stream.some()) and not inflater.eof:
-        while held:
+        while held and not inflater.eof:  # what follows the end stays unconsumed for ever
             try:
                 yield inflater.decompress(held, PASSED)
             except zlib.error:

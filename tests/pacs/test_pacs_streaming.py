@@ -24,7 +24,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from connectors.contract import Found
 from connectors.pacs.elements import MAX_DEPTH
 from connectors.pacs.instances import BIG_ENDIAN, Taking, take, take_file
-from connectors.pacs.streams import Ended, Stream
+from connectors.pacs.streams import PASSED, Ended, Stream
 from simulators.pacs import Pacs
 
 
@@ -151,6 +151,15 @@ def test_deflated_file_is_inflated_piece_by_piece() -> None:
     found = take_file(cut(stream.getvalue(), 5), "1.2.3.1.1", taking())
     plain = take(Stream(cut(encoded(report(), False), 100)), str(ExplicitVRLittleEndian), "1.2.3.1.1", taking())
     assert found.content == plain.content
+
+
+def test_bytes_behind_the_end_of_a_deflated_dataset_are_left_alone() -> None:
+    one, stream = made(Rows=600, Columns=600, BitsAllocated=8, PixelData=bytes(600 * 600)), BytesIO()
+    one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    one.save_as(stream, enforce_file_format=True)
+    whole = take_file(iter([stream.getvalue()]), "1.2.3.1.1", taking())
+    assert take_file(iter([stream.getvalue() + b"\0" * 8]), "1.2.3.1.1", taking()) == whole
+    assert whole.refusal is None and PASSED < 600 * 600
 
 
 @settings(max_examples=100, deadline=None)
