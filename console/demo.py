@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
     from console.region.airflow import Airflow
     from dags.steps.site import Site
-    from schemas.source import Source
     from simulators.sent import Sent
 
-#: The region's people are the same in every demo.
-SEED: Final = 20261101
-FLOW_SECONDS: Final = 300.0
+FLOW_SECONDS: Final = 900.0
 
 
 def demo(
@@ -41,15 +38,17 @@ def demo(
     from console.region.region import down, up
     from console.report import Report
     from schemas.home import Home
+    from simulators.days import prepare
 
     console, home, started = Console(), Home.from_environment(), time.monotonic()
     with sentences():
+        prepare(home.path)
         airflow = up(home, lambda step: console.print(f"· {step}", highlight=False))
         from dags.steps.site import site
 
         at = site()
         before = Account.of(at)
-        sent = _send(at, messages, _day(home.path), console)
+        sent = _send(at, messages, console)
         _work(airflow, at, console)
         report = Report.make(at, before, sent)
         say("\n".join(report.lines(airflow, time.monotonic() - started)))
@@ -91,43 +90,19 @@ class Account:
         )
 
 
-def _day(folder: Any) -> int:
-    """Return which day of the demo this is, from 0, and remember that it was run."""
-    kept = folder / "demo.day"
-    day = int(kept.read_text(encoding="ascii")) + 1 if kept.exists() else 0
-    kept.write_text(str(day), encoding="ascii")
-    return day
+def _send(at: Site, messages: int, console: Console) -> dict[str, Sent]:
+    """Return what each source got in one more day, or holds now for whoever asks it; all of them side by side."""
+    from simulators.days import begin_day, days
+    from simulators.region import Day
 
-
-def _send(at: Site, messages: int, day: int, console: Console) -> dict[str, Sent]:
-    """Return what each simulator sent: hospitals over MLLP side by side, the laboratory as files."""
-    from simulators.lis import Laboratory
-
-    sources = {source.id: source for source in at.sources()}
-    laboratory = sources["lab-centre-lis"]
-    folder = at.home.path / str(laboratory.settings["folder"])
-    sent = {laboratory.id: Laboratory(SEED, record_bytes=laboratory.record_bytes).drop(folder, 3, 40, day=day)}
-    hospitals = [sources["hospital-east-his"], sources["hospital-west-his"]]
-    with _bar(console, "hospitals send over MLLP", 2 * messages) as step, ThreadPoolExecutor(2) as threads:
-        results = threads.map(lambda source: _hospital(at, source, messages, day, step), hospitals)
-        sent |= {source.id: one for source, one in zip(hospitals, results, strict=True)}
-    return sent
-
-
-def _hospital(at: Site, source: Source, messages: int, day: int, step: Callable[[], None]) -> Sent:
-    from simulators.his import Hospital
-
-    west = source.charset == "gb18030"
-    hospital = Hospital(
-        SEED,
-        source.id,
-        charset="gb18030" if west else "utf-8",
-        declares=not west,
-        name=at.region.institution(source.institution).name,
-        record_bytes=source.record_bytes,
-    )
-    host, port = str(source.settings.get("host", "127.0.0.1")), int(source.settings["port"])
-    return hospital.send(host, port, messages, day=day, connections=4, progress=step)
+    number = begin_day(at.home.path)
+    names = {one.id: one.name for one in at.region.institutions}
+    day = Day(at.home.path, number, days(at.home.path)[number], messages, names)
+    sources = at.sources()
+    title = "hospitals, laboratory and nursing home send"
+    with _bar(console, title, sum(map(day.steps, sources))) as step, ThreadPoolExecutor(4) as threads:
+        results = threads.map(lambda source: day.send(source, step), sources)
+        return {source.id: one for source, one in zip(sources, results, strict=True)}
 
 
 def _work(airflow: Airflow, at: Site, console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, task
+from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ledger.discretion import discreet
@@ -30,6 +30,11 @@ def settings(source: Source, pool: str) -> dict[str, Any]:
         "retry_exponential_backoff": True,
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=list(STOPS), action=RetryAction.FAIL)]),
     }
+
+
+def ticks(schedule: str | None, time_zone: str) -> CronTriggerTimetable | None:
+    """Return when a cron expression ticks on the source's own clock; a new DAG waits for its first tick."""
+    return CronTriggerTimetable(schedule, timezone=time_zone, run_immediately=timedelta()) if schedule else None
 
 
 @task

@@ -5,11 +5,9 @@ Tasks pass ids and counts; records stay in the vault, and the texts of foreign e
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from airflow.sdk import DAG, Asset, chain, get_current_context, task
 
-from dags.batch_tasks import process, settings, submit
+from dags.batch_tasks import process, settings, submit, ticks
 from ledger.discretion import discreet
 from schemas.home import Home
 from schemas.source import Source, load_sources
@@ -20,8 +18,7 @@ def build(source: Source) -> DAG:
     with DAG(
         dag_id=f"ingest_{source.id}",
         dag_display_name=source.title,
-        schedule=source.schedule,
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        schedule=ticks(source.schedule, source.time_zone),
         catchup=False,
         max_active_runs=1,
         default_args=settings(source, pool=f"source-{source.id}"),

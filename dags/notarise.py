@@ -6,7 +6,7 @@ away delays nothing: every step goes on as soon as more than two thirds of the v
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, ExceptionRetryPolicy, chain
 from airflow.sdk import RetryAction as Action
@@ -35,10 +35,9 @@ def build(region: Region) -> DAG:
     with DAG(
         dag_id="notarise",
         schedule=AssetOrTimeSchedule(
-            timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
+            timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC", run_immediately=timedelta()),
             assets=AssetAny(*(Asset(f"xinglin://sealed/{id_}") for id_ in everyone)),
         ),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(seconds=60 + 6 * region.parameters.round_seconds),

@@ -6,11 +6,12 @@ told every quarter of an hour; it succeeds when all is well.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from dags.batch_tasks import ticks
 from dags.feed_alerts import notifiers
 from ledger.discretion import discreet
 from schemas.home import Home
@@ -21,8 +22,7 @@ def build(sources: tuple[Source, ...]) -> DAG:
     """Return the DAG that watches the sources."""
     with DAG(
         dag_id="watch_sources",
-        schedule="*/15 * * * *",
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        schedule=ticks("*/15 * * * *", "UTC"),
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(minutes=10),

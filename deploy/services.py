@@ -174,7 +174,7 @@ class MariaDb(Server):
         return [
             str(self.find()), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}",
             "--bind-address=127.0.0.1", f"--socket={self.folder / 'socket'}", "--skip-log-bin", "--skip-name-resolve",
-            "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--sql-mode=",
+            "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M", "--sql-mode=",
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ class Sent:
         answers: Acknowledgements that came, by MSA-1.
         resent: Messages sent again because the connection was lost before their answer.
         files: Files dropped.
+        reread: Whether its reader meets again what an overlap covers: repeats are then not known beforehand.
     """
 
     sealed: int = 0
@@ -29,6 +30,7 @@ class Sent:
     answers: Counter[str] = field(default_factory=Counter)
     resent: int = 0
     files: int = 0
+    reread: bool = False
 
     @property
     def received(self) -> int:
@@ -45,4 +47,5 @@ class Sent:
             self.answers + other.answers,
             self.resent + other.resent,
             self.files + other.files,
+            self.reread or other.reread,
         )

@@ -16,9 +16,11 @@ from console.region.airflow import Airflow
 from console.region.errors import RegionError
 from console.region.founding import found
 from console.region.mongod import free_port, start_mongod
+from console.region.peers import address, simulated, start_peers
 from console.region.processes import Process, alone, running, start, write
 from schemas.home import Home
 from schemas.source import Source, load_sources
+from simulators.peers import serves
 
 Say = Callable[[str], None]
 FIRST_PORTS = {"airflow": 8080, "mongo": 27117}
@@ -48,6 +50,9 @@ def _up(home: Home, say: Say) -> Airflow:
         say("MongoDB, a replica set of one")
         _start_mongod(home)
     airflow = Airflow(home, _port(home, "airflow"))
+    if simulated(home):
+        say("simulated image archives, FHIR server and broker")
+        _start_peers(home, airflow.environment())
     say(f"Airflow at {airflow.address}")
     if airflow.process("api-server") is None:
         _free("Airflow", ("127.0.0.1", airflow.port), home.path / "airflow.port")
@@ -56,6 +61,13 @@ def _up(home: Home, say: Say) -> Airflow:
     say("listeners of the sources that send by themselves")
     start_listeners(home, airflow.environment())
     return airflow
+
+
+def _start_peers(home: Home, environment: dict[str, str]) -> None:
+    if running("peers", home.path / "peers") is None:
+        for source in serves(load_sources(home.sources)):
+            _free(source.id, address(source), home.sources / f"{source.id}.yaml")
+    start_peers(home, environment)
 
 
 def down(home: Home) -> list[str]:
@@ -76,9 +88,10 @@ def _down(home: Home) -> list[str]:
     if any(airflow.process(name) for name in ("scheduler", "api-server", "triggerer", "dag-processor")):
         airflow.stop()
         stopped.append("Airflow")
-    if (mongod := running("mongod", home.path / "mongo")) is not None:
-        mongod.stop()
-        stopped.append("MongoDB")
+    for name, folder, called in (("peers", "peers", "simulated systems"), ("mongod", "mongo", "MongoDB")):
+        if (process := running(name, home.path / folder)) is not None:
+            process.stop()
+            stopped.append(called)
     return stopped
 
 

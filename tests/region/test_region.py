@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -33,9 +34,13 @@ class Command:
         sources.mkdir(parents=True)
         for path in (REPOSITORY / "sources").glob("*.yaml"):
             document = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if "port" in document["settings"]:
-                document["settings"]["port"] = free_port()
+            settings = document["settings"]
+            if "port" in settings:
+                settings["port"] = free_port()
+            for name in {"url", "base"} & settings.keys():
+                settings[name] = re.sub(r"(127\.0\.0\.1):\d+", rf"\1:{free_port()}", settings[name])
             (sources / path.name).write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+        shutil.copytree(REPOSITORY / "sources" / "mappings", sources / "mappings")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "MONGODB"))}
         self.environment = {
             **kept,
@@ -80,7 +85,7 @@ def test_the_first_demo_accounts_for_every_message_and_verifies_the_chain(first:
 
 def identities(messages: int) -> set[str]:
     """Names and numbers of the people that the simulators sent."""
-    from console.demo import SEED
+    from simulators.peers import SEED
     from simulators.people import patient
 
     people = [patient(SEED, number) for number in range(0, messages, 4)]
