@@ -17,8 +17,9 @@ from normalise.cda.charsets import decode
 from normalise.errors import SetAside, set_aside
 from schemas.records import Refusal
 
-#: Elements inside elements, and elements in a document; real ones have at most some forty and some ten thousand.
-MAX_DEPTH: Final = 200
+#: Elements inside elements, and elements in a document; real ones have some twenty, and some ten thousand. Statements
+#: inside statements are read by calls inside calls: this many fit into Python's own limit twice.
+MAX_DEPTH: Final = 100
 MAX_ELEMENTS: Final = 400_000
 _HL7: Final = "urn:hl7-org:v3"
 _SPACES: Final = {

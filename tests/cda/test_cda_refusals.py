@@ -79,6 +79,23 @@ def test_narrative_as_deep_as_allowed_is_converted() -> None:
     assert "x" in only(read(in_section("", text=text)), "Composition")["section"][0]["text"]["div"]
 
 
+@pytest.mark.parametrize("section", ["", "8716-3", "11450-4"])
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ('<observation moodCode="EVN"><code code="1"/><entryRelationship typeCode="COMP">', "observation"),
+        ('<organizer moodCode="EVN"><code code="1"/><component>', "organizer"),
+        ('<act moodCode="EVN"><entryRelationship>', "act"),
+    ],
+)
+def test_statements_in_each_other_as_deep_as_allowed_are_converted(begin: str, end: str, section: str) -> None:
+    middle = "component" if end == "organizer" else "entryRelationship"
+    times = MAX_DEPTH // 2 - 5
+    inside = '<observation moodCode="EVN"><code code="9"/></observation>'
+    found = read(in_section(begin * times + inside + f"</{middle}></{end}>" * times, section))
+    assert any(one.type == "Observation" for one in found.resources)
+
+
 def test_two_patients_are_refused_for_one_would_get_the_others_data() -> None:
     found = refused(SHELL.format(PATIENT + PATIENT).encode())
     assert (found.code, found.where) == ("structure", "ClinicalDocument/recordTarget[2]")
