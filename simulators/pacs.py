@@ -6,9 +6,12 @@ import logging
 import socket
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -16,7 +19,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, _config, build_contex
 from pynetdicom.transport import ThreadedAssociationServer
 
 from simulators.dicomweb import Web
-from simulators.imaging import studies
+from simulators.imaging import days, studies
 from simulators.sent import Sent
 
 _config.LOG_REQUEST_IDENTIFIERS = False
@@ -24,6 +27,7 @@ _config.LOG_RESPONSE_IDENTIFIERS = False
 _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
+_ZONE: Final = ZoneInfo("Asia/Shanghai")
 _ECHO: Final = UID("1.2.840.10008.1.1")
 _FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
 _MOVE: Final = UID("1.2.840.10008.5.1.4.1.2.2.2")
@@ -251,3 +255,19 @@ class Pacs:
     def sent(self, uid: str) -> None:
         """Count an object as sent."""
         self.fetched[uid] = self.fetched.get(uid, 0) + 1
+
+
+@contextmanager
+def onboarding(home: Path) -> Iterator[dict[str, str]]:  # noqa: ARG001  (as every simulator's)
+    """Yield what the pages of docs/onboarding call an archive that holds three days of studies.
+
+    ``PACS_HOST``, ``PACS_PORT``, ``PACS_AE`` and ``PACS_URL``, ``PACS_USER``, ``PACS_PASSWORD``; ``PACS_SINCE`` is the
+    first day.
+    """
+    held = days(datetime.now(_ZONE).date(), 3)
+    with Pacs(seed=20261101, password="pilot-password") as pacs:  # noqa: S106  (invented)
+        pacs.fill(held, 4)
+        yield {
+            "PACS_HOST": "127.0.0.1", "PACS_PORT": str(pacs.port), "PACS_AE": pacs.ae_title, "PACS_URL": pacs.url,
+            "PACS_USER": "pacs", "PACS_PASSWORD": pacs.password, "PACS_SINCE": held[0].isoformat(),
+        }  # fmt: skip
