@@ -49,17 +49,28 @@ class Feed:
     problems: dict[str, str]
 
 
-def look(source_id: str, run: str, at: Site | None = None, now: datetime | None = None) -> News:
-    """Look at one source and remember what is wrong with it; returns what began, lasts and ended.
+def look(source_ids: Iterable[str], run: str, at: Site | None = None, now: datetime | None = None) -> News:
+    """Look at sources and remember what is wrong with them; returns what began, lasts and ended, of all together.
 
-    What began must be told; it is not new again until it ended, except to the same ``run``.
+    What began must be told; it is not new again until it ended, except to the same ``run``. All are looked at before
+    anything is remembered: a source that cannot be looked at makes no other's news old before they were told.
     """
     at = at or site()
-    source = at.source(source_id)
+    sources = [at.source(one) for one in source_ids]
+    feeds = [feed(one, at.vault(one.institution), now) for one in sources]
+    told = [_remember(one, found, run, at, now) for one, found in zip(sources, feeds, strict=True)]
+    return News(
+        tuple(alert for news in told for alert in news.began),
+        tuple(alert for news in told for alert in news.lasts),
+        tuple(code for news in told for code in news.ended),
+    )
+
+
+def _remember(source: Source, found: Feed, run: str, at: Site, now: datetime | None) -> News:
     vault = at.vault(source.institution)
-    news = vault.alerts.update(source_id, feed(source, vault, now).problems, run)
+    news = vault.alerts.update(source.id, found.problems, run)
     vault.rhythm.forget((now or datetime.now(UTC)) - REMEMBERED)
-    log.info("watch %s: %d new, %d last, %d ended", source_id, len(news.began), len(news.lasts), len(news.ended))
+    log.info("watch %s: %d new, %d last, %d ended", source.id, len(news.began), len(news.lasts), len(news.ended))
     return news
 
 

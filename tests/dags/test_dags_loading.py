@@ -33,6 +33,7 @@ for path in sys.argv[1:]:
                 task.task_id: {
                     "queue": task.queue, "pool": task.pool, "upstream": sorted(task.upstream_task_ids),
                     "rule": task.trigger_rule.value, "templates": sorted(task.template_fields),
+                    "given": [one for one in getattr(task, "op_args", ()) if isinstance(one, list)],
                 }
                 for task in value.tasks
             }
@@ -80,11 +81,13 @@ def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str,
     assert tasks["submit"]["upstream"] == ["reconcile_past"]
 
 
-def test_every_enabled_source_is_watched_where_its_vault_is(loaded: dict[str, Any]) -> None:
+def test_every_enabled_source_is_watched_where_its_vault_is_by_one_task_an_institution(loaded: dict[str, Any]) -> None:
     tasks = loaded["dags"]["watch_sources"]
-    sources = load_sources(ROOT / "sources")
-    assert {name: task["queue"] for name, task in tasks.items()} == {
-        f"look_{one.id}": f"node-{one.institution}" for one in sources
+    owned: dict[str, list[str]] = {}
+    for one in load_sources(ROOT / "sources"):
+        owned.setdefault(one.institution, []).append(one.id)
+    assert {name: (task["queue"], task["given"]) for name, task in tasks.items()} == {
+        f"look_{institution}": (f"node-{institution}", [ids]) for institution, ids in owned.items()
     }
 
 

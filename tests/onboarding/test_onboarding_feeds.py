@@ -22,6 +22,7 @@ from dags.steps.errors import Stop
 from dags.steps.onboarding.differing import compare
 from dags.steps.onboarding.enabling import write_source
 from dags.steps.site import Site
+from schemas.errors import ConfigurationError
 from schemas.records import RawRecord
 from schemas.source import Source
 from vault.store import Vault
@@ -109,14 +110,22 @@ def test_a_feed_that_doubles_is_told_with_its_repeats(source: Source, vault: Vau
 
 def test_trouble_is_told_once_lasts_and_ends(source: Source, vault: Vault, at: Site) -> None:
     lively(vault, 20, quiet=timedelta(hours=3))
-    first = watch.look(LAB, "run-1", at, NOW)
+    first = watch.look([LAB], "run-1", at, NOW)
     assert [one.code for one in first.began] == ["silent"]
-    assert watch.look(LAB, "run-1", at, NOW).began == first.began  # the same run, taken up after a crash
-    again = watch.look(LAB, "run-2", at, NOW)
+    assert watch.look([LAB], "run-1", at, NOW).began == first.began  # the same run, taken up after a crash
+    again = watch.look([LAB], "run-2", at, NOW)
     assert (again.began, [one.code for one in again.lasts]) == ((), ["silent"])
     vault.rhythm.note(LAB, 5, 0, NOW)
-    assert watch.look(LAB, "run-3", at, NOW).ended == ("silent",)
+    assert watch.look([LAB], "run-3", at, NOW).ended == ("silent",)
     assert vault.alerts.list() == []
+
+
+def test_a_source_that_cannot_be_looked_at_makes_no_other_news_old(source: Source, vault: Vault, at: Site) -> None:
+    lively(vault, 20, quiet=timedelta(hours=3))
+    with pytest.raises(ConfigurationError):
+        watch.look([LAB, "no-such-source"], "run-1", at, NOW)
+    assert vault.alerts.list() == []
+    assert [(one.source, one.code) for one in watch.look([LAB], "run-2", at, NOW).began] == [(LAB, "silent")]
 
 
 def test_a_feeds_hours_are_counted_where_records_become_durable(source: Source, vault: Vault) -> None:
