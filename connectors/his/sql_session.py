@@ -45,7 +45,7 @@ class Session:
         except (NoSuchModuleError, ImportError, SQLAlchemyError) as error:
             raise ConfigurationError(
                 f"sources/{self.source.id}.yaml: settings: url: its driver cannot be used here "
-                f"({type(error).__name__}); install xinglin[sql], or name another driver"
+                f"({type(error).__name__}); install xinglin[region], or name another driver"
             ) from None
         return engine, dialect
 
