@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from normalise.hl7v2.building import Body, Building
+from normalise.hl7v2.building import Body, Building, add_to
 from normalise.hl7v2.concepts import wording
 from normalise.hl7v2.engine import mapper
 from normalise.hl7v2.escapes import text
@@ -30,43 +30,57 @@ _ENDED: Final = frozenset({"inactive", "resolved", "remission"})
 
 
 class Problems(Group):
-    """PRB, GOL and PTH: each belongs to the one before it that it can be about."""
+    """PRB, GOL and PTH: each belongs to the one before it that it can be about.
 
-    __slots__ = ("_goal", "_plan", "_problem")
+    A message of problems (PPR, PPP) has goals inside each problem, one of goals (PGL, PPG) problems inside each goal:
+    whichever comes first is the outer one, and its next begins anew.
+    """
+
+    __slots__ = ("_goal", "_outer", "_plan", "_problem")
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene)
         self._problem: Body | None = None
         self._goal: Body | None = None
         self._plan: Body | None = None
+        self._outer = ""
+
+    def _enter(self, id_: str) -> None:
+        self._outer = self._outer or id_
+        if self._outer == id_:
+            self._problem = self._goal = None
 
     def prb(self, segment: Segment) -> None:
         """A problem, of the goal or pathway before it."""
+        self._enter("PRB")
         self._problem = self._stand(add_problem(segment, self.scene.building))
         for body in filter(None, (self._goal, self._plan)):
             _about(body, self._problem)
 
     def gol(self, segment: Segment) -> None:
         """A goal, for the problem or pathway before it."""
+        self._enter("GOL")
         self._goal = self._stand(add_goal(segment, self.scene.building))
         if self._goal is not None:
             _about(self._goal, self._problem)
             if self._plan is not None:
-                self._plan.setdefault("goal", []).append(refer(self._goal))
+                add_to(self._plan, {"goal": [refer(self._goal)]})
 
     def pth(self, segment: Segment) -> None:
         """A pathway: its problems and goals follow."""
         self._problem = self._goal = None
+        self._outer = ""
         self._plan = self._stand(add_pathway(segment, self.scene.building))
 
     def close(self) -> None:
         """Another patient follows, or the message ends."""
         self._problem = self._goal = self._plan = None
+        self._outer = ""
 
     def _stand(self, body: Body | None) -> Body | None:
         for group in self.scene.groups[: self.scene.groups.index(self)]:
             group.close()
-        self.scene.annotated, self.scene.about = body, ()
+        self.scene.annotated, self.scene.about = body, (body,) if body else ()
         return body
 
     READS: ClassVar[Mapping[str, Read]] = {"PRB": prb, "GOL": gol, "PTH": pth}
@@ -74,7 +88,7 @@ class Problems(Group):
 
 def _about(body: Body, problem: Body | None) -> None:
     if problem is not None:
-        body.setdefault("addresses", []).append(refer(problem))
+        add_to(body, {"addresses": [refer(problem)]})
 
 
 def add_problem(prb: Segment, building: Building) -> Body | None:

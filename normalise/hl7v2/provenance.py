@@ -60,6 +60,8 @@ def _event(reading: Reading, building: Building) -> Body:
         body = _SFT.apply(sft, {"resourceType": "Device"}, building)
         if "deviceName" not in body or "name" not in body["deviceName"][0]:
             continue
+        if "value" not in body.get("version", [{"value": ""}])[0]:  # when it was installed, and not which version
+            del body["version"]
         software = "software", *(text(sft.first(field)) for field in (1, 2, 3, 4))
         body["id"] = building.id_within("Device", *software)
         what = refer(building.add(body, "ensure", own=False), body["deviceName"][0]["name"])

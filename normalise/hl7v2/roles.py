@@ -43,6 +43,9 @@ _TABLES: Final = {
 _ROLES: Final = {id_: mapper(f"{id_}-PractitionerRole") for id_ in ("ROL", "PRT")}
 _TEAMS: Final = {id_: mapper(f"{id_}-CareTeam") for id_ in ("ROL", "PRT")}
 _DEVICE: Final = mapper("PRT-Device")
+#: What FHIR gives no roles of its own: they are a care team's.
+_TEAMED: Final = frozenset({"Condition", "Goal", "CarePlan"})
+_TEAM: Final = "urn:xinglin:fhir:StructureDefinition:care-team"
 #: Where the table describes one element of the resource: its name, and what it cannot be without.
 _ELEMENTS: Final = {
     "Encounter": ("participant", "individual"),
@@ -84,6 +87,8 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
     equipment = _add_device(segment, building) if segment.id == "PRT" else None
     for body in about:
         type_ = body["resourceType"]
+        if type_ in _TEAMED:
+            _join_team(segment, role, building, body)
         if type_ not in _TABLES[segment.id]:
             continue
         found = _TABLES[segment.id][type_].apply(segment, {}, building)
@@ -104,7 +109,7 @@ def add_role(segment: Segment, about: tuple[Body, ...], building: Building) -> N
 
 def takes_roles(segment: Segment, about: tuple[Body, ...]) -> bool:
     """Whether the tables say what the segment means there."""
-    return any(body["resourceType"] in _TABLES[segment.id] for body in about)
+    return any(body["resourceType"] in _TEAMED | _TABLES[segment.id].keys() for body in about)
 
 
 def _role(segment: Segment, building: Building) -> Body:
@@ -140,17 +145,23 @@ def _replaced(value: Any, plain: Body, role: Body) -> Any:
     return [_replaced(one, plain, role) for one in value] if isinstance(value, list) else value
 
 
-def _join_team(segment: Segment, role: Body, building: Building) -> None:
-    """Who cares for the patient, and is not the general practitioner, is in his care team."""
+def _join_team(segment: Segment, role: Body, building: Building, of: Body | None = None) -> None:
+    """Who cares for the patient, and is not the general practitioner, is in his care team.
+
+    A problem, goal or pathway has a team of its own.
+    """
     member = _TEAMS[segment.id].apply(segment, {}, building)
     who = role.get("practitioner") or role.get("organization")
     if "member" not in member or who is None:
         return
     said = in_role(role, building, beside=frozenset({"code", "period", "organization"}))
     member["member"] = said or who
-    team: Body = {"resourceType": "CareTeam", "id": building.id_within("CareTeam", building.patient)}
+    within = (of["resourceType"], of["id"]) if of is not None else ()
+    team: Body = {"resourceType": "CareTeam", "id": building.id_within("CareTeam", building.patient, *within)}
     team |= {"status": "active", "subject": subject(building)}
     stored = building.find("CareTeam", team["id"]) or building.add(team)
+    if of is not None:
+        _link_team(of, stored)
     found: Body = {"participant": [member]}
     if segment.id == "ROL":
         if why := concept(segment.first_whole(8), building):
@@ -158,6 +169,15 @@ def _join_team(segment: Segment, role: Body, building: Building) -> None:
         if phone := contact_point(segment.first_whole(12), building):
             found["telecom"] = [phone]
     add_to(stored, found)
+
+
+def _link_team(of: Body, team: Body) -> None:
+    if of["resourceType"] == "Condition":
+        add_to(team, {"reasonReference": [refer(of)]})
+    elif of["resourceType"] == "CarePlan":
+        add_to(of, {"careTeam": [refer(team)]})
+    else:
+        add_to(of, {"extension": [{"url": _TEAM, "valueReference": refer(team)}]})
 
 
 def _add_device(prt: Segment, building: Building) -> Body | None:

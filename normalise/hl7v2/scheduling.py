@@ -89,12 +89,22 @@ class Appointments(Group):
         else:
             self._comment(segment)
 
-    def rgs(self, _: Segment) -> None:
+    def rgs(self, segment: Segment) -> None:
         """A group of resources begins: the patients are known."""
+        if self._of_none(segment):
+            return
         self._begin()
+
+    def _of_none(self, segment: Segment) -> bool:
+        """Whether there is no appointment yet; the segment is left out."""
+        if self._sch is None:
+            self.scene.leave_out(segment)
+        return self._sch is None
 
     def ais(self, segment: Segment) -> None:
         """A service."""
+        if self._of_none(segment):
+            return
         body, building = self._begin(), self.scene.building
         found = _SERVICE.apply(segment, {}, building)
         status = found.pop("status", "")
@@ -107,6 +117,8 @@ class Appointments(Group):
 
     def resource(self, segment: Segment) -> None:
         """Equipment, a place or somebody who is needed."""
+        if self._of_none(segment):
+            return
         body, building = self._begin(), self.scene.building
         found = _RESOURCES[segment.id].apply(segment, {}, building)
         if "actor" not in found and "type" not in found:  # FHIR invariant app-1
@@ -131,7 +143,7 @@ class Appointments(Group):
     def _begin(self) -> Body:
         scene = self.scene
         if self._appointment is None:
-            assert self._sch is not None  # kinds.csv: a message without SCH is refused
+            assert self._sch is not None  # whoever reads a segment after it has looked
             if scene.patient:
                 self._patients.append(subject(scene.building))
             self._appointment = start_appointment(self._sch, scene.reading.event.code, scene.building)
@@ -201,7 +213,7 @@ class Appointments(Group):
             start = min(one[0] for one in self._times)
             end = end or max((one[1] for one in self._times), default="")
         lasting = _span(self._sch.first(9), self._sch.first_whole(10))
-        if lasting and (minutes := round(lasting.total_seconds() / 60)) > 0:
+        if lasting and 0 < (minutes := round(lasting.total_seconds() / 60)) < 2**31:
             body["minutesDuration"] = minutes
         if start and not end and lasting:
             end = later(start, lasting)
@@ -214,7 +226,9 @@ class Appointments(Group):
         for participant, offset, duration in self._offsets:
             if start:
                 begun = later(start, offset)
-                participant["period"] = {"start": begun, **({"end": later(begun, duration)} if duration else {})}
+                ends = later(begun, duration) if begun and duration else ""
+                if begun:
+                    participant["period"] = {"start": begun, **({"end": ends} if ends else {})}
         if self._tq1 and (term := VOCABULARIES["AppointmentPriority"].find(text(self._tq1.first(9)))):
             body["priority"] = int(term.code)
 

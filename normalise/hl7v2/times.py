@@ -77,8 +77,11 @@ def moment(raw: str, zone: str) -> Moment | None:
 
 
 def later(start: str, span: timedelta) -> str:
-    """Return the FHIR time that is so much later than another, at the same offset."""
-    return (datetime.fromisoformat(start) + span).isoformat()
+    """Return the FHIR time that is so much later than another, at the same offset; empty beyond the year 9999."""
+    try:
+        return (datetime.fromisoformat(start) + span).isoformat()
+    except OverflowError:
+        return ""
 
 
 def time_of_day(raw: str) -> str | None:

@@ -81,7 +81,7 @@ def _event(parts: list[str]) -> Body:
     found: Body = {"when": [when.code]}
     offset = quantity(text(parts[8]), {})
     minutes = _MINUTES.get(unit_of_time(_first(parts[9]) or "min"))
-    if offset and minutes and offset["value"] >= 0:
+    if offset and minutes and 0 <= offset["value"] * minutes < 2**31 - 1:
         found["offset"] = round(offset["value"] * minutes)
     return found
 

@@ -169,6 +169,8 @@ class Treatment:
 
     def close(self) -> None:
         """The medication is known: a code, or a resource of its own where its form, strength or lot is told."""
+        if not self.body.keys().isdisjoint(("medicationCodeableConcept", "medicationReference")):
+            return  # the message says the same thing twice
         self._building.at = self._segment
         medication = self._medication
         if not medication.keys() - {"code"}:

@@ -254,9 +254,11 @@ def _put_end(pr1: Segment, body: Body) -> None:
     """PR1-7: the minutes that a procedure took, where its start is exact to the minute."""
     lasting = quantity(text(pr1.first(7)), {})
     start = body.get("performedDateTime", "")
-    if lasting and 0 < lasting["value"] < 100_000 and "T" in start:
+    if not lasting or not 0 < lasting["value"] < 100_000 or "T" not in start:
+        return
+    if end := later(start, timedelta(minutes=lasting["value"])):
         del body["performedDateTime"]
-        body["performedPeriod"] = {"start": start, "end": later(start, timedelta(minutes=lasting["value"]))}
+        body["performedPeriod"] = {"start": start, "end": end}
 
 
 def add_insurance(in1: Segment, building: Building, mode: Mode) -> Body | None:

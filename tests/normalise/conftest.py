@@ -45,6 +45,17 @@ def oru() -> Callable[..., bytes]:
 
 
 @pytest.fixture
+def event() -> Callable[..., bytes]:
+    """Build a message of any type of segments after MSH."""
+
+    def build(event: str, *segments: str) -> bytes:
+        msh = rf"MSH|^~\&|HIS|EAST^1.2.156.1^ISO|HUB|REGION|20261101083000+0800||{event}|C1|P|2.5.1||||||UNICODE UTF-8"
+        return "\r".join((msh, *segments)).encode()
+
+    return build
+
+
+@pytest.fixture
 def bodies() -> Callable[..., list[dict[str, Any]]]:
     """Return the resources of one type that a message becomes."""
 
