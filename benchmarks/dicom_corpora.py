@@ -105,7 +105,8 @@ def source(kind: str, **settings: Any) -> Source:
     return Source(
         id="bench", title="bench", institution="hospital-east", kind=kind, enabled=True, time_zone="Asia/Shanghai",
         charset="auto", schedule=None, batch_records=1_000, record_bytes=4_194_304, suite="dicom",
-        failure_threshold=0.2, failure_minimum=5, drift="evolve", silence_minutes=None, mapping=None, mapping_document={}, settings=settings,
+        failure_threshold=0.2, failure_minimum=5,
+        drift="evolve", silence_minutes=None, mapping=None, mapping_document={}, settings=settings,
     )  # fmt: skip
 
 

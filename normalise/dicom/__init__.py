@@ -83,12 +83,11 @@ def _add_content(reading: Reading, study: str, order: str | None) -> None:
 
 def _large(item: Item) -> dict[int, Large]:
     """What the connector put into the bulk store, from its private block."""
-    block = next((at for at in range(0x10, 0x100) if item.text(_BULK | at) == _CREATOR), None)
-    if block is None:
+    if item.text(_BULK | 0x10) != _CREATOR:
         return {}
 
     def at(number: int) -> int:
-        return _BULK | block << 8 | number
+        return _BULK | 0x1000 | number
 
     tags = struct.iter_unpack("<HH", item.raw(at(1))[: len(item.raw(at(1))) // 4 * 4])
     sizes = struct.iter_unpack("<Q", item.raw(at(3))[: len(item.raw(at(3))) // 8 * 8])

@@ -10,7 +10,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ def where(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Item:
     """A dataset, the whole or an item of a sequence.
 
@@ -53,6 +53,15 @@ class Item:
     dataset: Dataset
     charset: Charset
     path: str = ""
+    _elements: dict[int, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._elements = {int(tag): self.dataset.get_item(tag) for tag in self.dataset.keys()}  # noqa: SIM118
+
+    @property
+    def tags(self) -> list[int]:
+        """The tags of its elements."""
+        return list(self._elements)
 
     def at(self, tag: int) -> str:
         """Return the coordinates of an element of this item."""
@@ -60,9 +69,9 @@ class Item:
 
     def raw(self, tag: int) -> bytes:
         """Return the undecoded value of an element, empty where there is none."""
-        if tag not in self.dataset:
+        element = self._elements.get(tag)
+        if element is None:
             return b""
-        element: Any = self.dataset.get_item(tag)
         value = element.value
         if isinstance(value, bytes):
             return value
@@ -72,7 +81,7 @@ class Item:
 
     def vr(self, tag: int) -> str:
         """Return the VR of an element, from the dictionary where it came without one."""
-        element: Any = self.dataset.get_item(tag) if tag in self.dataset else None
+        element = self._elements.get(tag)
         vr = str(element.VR) if element is not None and element.VR else ""
         if vr in ("", "UN"):
             try:
@@ -111,7 +120,7 @@ class Item:
         if form is None:
             return [number for one in raw.decode("latin-1").split("\\") if (number := _number(one)) is not None]
         size = struct.calcsize("<" + form)
-        order = "<" if getattr(self.dataset.get_item(tag), "is_little_endian", True) in (True, None) else ">"
+        order = "<" if getattr(self._elements.get(tag), "is_little_endian", True) in (True, None) else ">"
         return [float(struct.unpack_from(order + form, raw, at)[0]) for at in range(0, len(raw) - size + 1, size)]
 
     def whole(self, tag: int) -> int | None:
@@ -129,7 +138,7 @@ class Item:
         Raises:
             SetAside: ``structure``: the sequence cannot be read.
         """
-        if tag not in self.dataset:
+        if tag not in self._elements:
             return
         try:
             found = self.dataset[tag].value
@@ -139,8 +148,7 @@ class Item:
             return
         for number, one in enumerate(found, 1):
             path = f"{self.at(tag)}[{number}]"
-            own = one.get_item(CHARSET) if CHARSET in one else None
-            charset = self.charset if own is None else _charset(one, self.charset.codec)
+            charset = _charset(one, self.charset.codec) if CHARSET in one else self.charset
             yield Item(one, charset, path)
 
     def first(self, tag: int) -> Item | None:
@@ -171,8 +179,7 @@ def _charset(dataset: Dataset, fallback: str) -> Charset:
     holder = Item(dataset, Charset("ascii"))
     declared = holder.raw(CHARSET).decode("ascii", "replace")
     terms = [one.strip("\0 ") for one in declared.split("\\")] if declared.strip("\0 \\") else []
-    tags = list(map(int, dataset.keys()))  # the dataset itself would decode every value
-    texts = (holder.raw(tag) for tag in tags if holder.vr(tag) in _TEXTS)
+    texts = (holder.raw(tag) for tag in holder.tags if holder.vr(tag) in _TEXTS)
     return choose(terms, texts, fallback)
 
 
