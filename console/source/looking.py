@@ -16,6 +16,7 @@ import typer
 from console.exits import REFUSED, fail, print_json, sentences
 from console.screen import columns, say
 from console.source.opened import Json, Name, opened
+from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -190,14 +191,23 @@ def profile(
     records: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 500,
     values: Annotated[bool, typer.Option("--values/--no-values", help="Show the codes that occur.")] = True,
     wait: Wait = 0.0,
+    propose: Annotated[
+        str | None, typer.Option(metavar="MAPPING", help="Write a proposed mapping for a database's tables.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what is in the data: parts by frequency, their forms, their codes, volumes."""
+    from console.source.proposing import show_tables
     from dags.steps.onboarding.profiling import lines
     from dags.steps.onboarding.profiling import profile as profiled
 
     with sentences():
         source, at = opened(name)
+        if source.kind == "his.sql_tables":
+            show_tables(source, at, records, values, as_json, propose)
+            return
+        if propose is not None:
+            raise ConfigurationError(f"{source.kind} needs no mapping of its own; leave --propose out")
         sample = _sample(source, at, records, wait)
         found = profiled(sample.records, source.charset)
     if as_json:
