@@ -30,7 +30,8 @@ def test_a_proposed_mapping_is_valid_and_makes_patients_of_the_hospitals_own_col
     assert mapping.read_bytes() == written
     path.write_text(yaml.safe_dump({**source, "mapping": "his"}), "utf-8")
     shown = engineer.types("source", "preview", "his", "--records", "3").output
-    assert "Patient" in shown
+    assert "ChargeItem" in shown
+    assert "type: Patient" in written.decode()
 
 
 def test_a_kind_without_tables_gets_no_proposal(engineer: Engineer) -> None:
