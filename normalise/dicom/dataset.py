@@ -56,7 +56,10 @@ class Item:
     _elements: dict[int, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._elements = {int(tag): self.dataset.get_item(tag) for tag in self.dataset.keys()}  # noqa: SIM118
+        try:
+            self._elements = {int(tag): self.dataset.get_item(tag) for tag in self.dataset.keys()}  # noqa: SIM118
+        except Exception:  # noqa: BLE001  whatever the library meets in hostile bytes
+            raise _broken(self.path or "(0008,0000)") from None
 
     @property
     def tags(self) -> list[int]:

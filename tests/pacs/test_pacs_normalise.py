@@ -236,6 +236,14 @@ def test_sequences_deeper_than_any_standard_knows_are_refused() -> None:
     assert code_ == "structure" and where.startswith("(0040,A730)")
 
 
+def test_value_representation_that_is_none_inside_an_item_is_refused() -> None:
+    empty = content("NUM", ("410668003", "SCT", "Length"), MeasuredValueSequence=measured(None))
+    raw = written(made(SR, ValueType="CONTAINER", ContentSequence=Sequence([empty])))
+    for vr in (b"U\xff", b"\0\0", b"Ss"):
+        spoilt = raw.replace(b"\x40\x00\x0a\xa3DS", b"\x40\x00\x0a\xa3" + vr)
+        assert spoilt != raw and refusal(spoilt)[0] == "structure"
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_bytes_cause_anything_but_a_refusal(data: st.DataObject) -> None:
