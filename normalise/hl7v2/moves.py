@@ -24,6 +24,8 @@ from normalise.hl7v2.visits import subject
 _ACCOUNT: Final = mapper("MRG-Account")
 _ENCOUNTER: Final = mapper("MRG-Encounter")
 _REPLACED: Final = "urn:xinglin:fhir:StructureDefinition:replaced-by"
+#: As ``vault/identity.py`` reads it.
+UNLINKED: Final = "urn:xinglin:fhir:StructureDefinition:unlinked"
 _UNKNOWN: Final = {
     "system": "http://terminology.hl7.org/CodeSystem/v3-NullFlavor",
     "code": "UNK",
@@ -44,13 +46,15 @@ class Moves(Group):
         self._patients: list[Body] = []
 
     def pid(self, segment: Segment) -> None:
-        """A patient: linked to the one before (A24), or deleted (A29)."""
+        """A patient: linked to the one before (A24), taken apart from it (A37), or deleted (A29)."""
         self.hand_on(segment)
         event, patient = self.scene.reading.event.code, self.scene.patient
         if event == "A29":
             patient["active"] = False
         elif event == "A24" and self._patients:
             _link(self._patients[-1], patient)
+        elif event == "A37" and self._patients:
+            _unlink(self._patients[-1], patient)
         self._patients.append(patient)
 
     def mrg(self, segment: Segment) -> None:
@@ -83,6 +87,14 @@ class Moves(Group):
         self._mrg = None
 
     READS: ClassVar[Mapping[str, Read]] = {"PID": pid, "MRG": mrg, "PV1": pv1}
+
+
+def _unlink(one: Body, other: Body) -> None:
+    """Both records are of two persons, whatever was said before: the vault takes a merge back by this."""
+    for body, beside in ((one, other), (other, one)):
+        if body["id"] != beside["id"]:
+            reference = {"reference": f"Patient/{beside['id']}"}
+            add_to(body, {"extension": [{"url": UNLINKED, "valueReference": reference}]})
 
 
 def _link(one: Body, other: Body) -> None:

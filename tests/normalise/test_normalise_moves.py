@@ -12,6 +12,7 @@ from normalise.hl7v2.moves import MOVES
 from normalise.hl7v2.tables import EVENTS
 from quality.structure import check_structure
 from schemas.records import Normalised, SourceContext
+from vault.identity import UNLINKED
 
 CONTEXT = SourceContext("hospital-east-his", "hospital-east", "Asia/Shanghai")
 PID = "PID|1||7^^^EAST^MR||张伟||19800101|M||||||||||A2^^^EAST"
@@ -71,8 +72,11 @@ def test_linked_patients_see_each_other_and_neither_ends(adt: Callable[..., byte
     assert patients["7"]["link"] == [{"other": {"reference": f"Patient/{patients['9']['id']}"}, "type": "seealso"}]
     assert patients["9"]["link"] == [{"other": {"reference": f"Patient/{patients['7']['id']}"}, "type": "seealso"}]
     assert "active" not in patients["7"] and "active" not in patients["9"]
-    for one in by_number(convert(adt("A37", PID, PID.replace("|7^", "|9^")), CONTEXT), "Patient").values():
-        assert "link" not in one
+    patients = by_number(convert(adt("A37", PID, PID.replace("|7^", "|9^")), CONTEXT), "Patient")
+    for one, other in (("7", "9"), ("9", "7")):
+        assert "link" not in patients[one]
+        told = {"url": UNLINKED, "valueReference": {"reference": f"Patient/{patients[other]['id']}"}}
+        assert patients[one]["extension"] == [told]
 
 
 def test_a_deleted_person_is_inactive_and_stays(adt: Callable[..., bytes]) -> None:
