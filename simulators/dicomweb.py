@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from simulators.pacs import Pacs
 
 _BOUNDARY: Final = "xinglin-simulated-boundary"
+#: Most bytes of an object in one chunk of the answer.
+_CHUNK: Final = 1 << 20
 _LEVELS: Final = ("STUDY", "SERIES", "IMAGE")
 _NAMES: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
@@ -111,9 +113,11 @@ class _Handler(BaseHTTPRequestHandler):
         for one in found:
             stream = BytesIO()
             one.save_as(stream, enforce_file_format=True)
-            self._chunk(
-                f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode() + stream.getvalue() + b"\r\n"
-            )
+            self._chunk(f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode())
+            stream.seek(0)
+            while piece := stream.read(_CHUNK):
+                self._chunk(piece)
+            self._chunk(b"\r\n")
             self.archive.sent(str(one.SOPInstanceUID))
         self._chunk(f"--{_BOUNDARY}--".encode())
         self._chunk(b"")

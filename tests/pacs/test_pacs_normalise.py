@@ -236,12 +236,17 @@ def test_sequences_deeper_than_any_standard_knows_are_refused() -> None:
     assert code_ == "structure" and where.startswith("(0040,A730)")
 
 
-def test_value_representation_that_is_none_inside_an_item_is_refused() -> None:
+@pytest.mark.parametrize("vr", [b"U\xff", b"\0\0", b"Ss"])
+def test_value_representation_that_is_none_inside_an_item_is_refused_or_left_out(vr: bytes) -> None:
     empty = content("NUM", ("410668003", "SCT", "Length"), MeasuredValueSequence=measured(None))
     raw = written(made(SR, ValueType="CONTAINER", ContentSequence=Sequence([empty])))
-    for vr in (b"U\xff", b"\0\0", b"Ss"):
-        spoilt = raw.replace(b"\x40\x00\x0a\xa3DS", b"\x40\x00\x0a\xa3" + vr)
-        assert spoilt != raw and refusal(spoilt)[0] == "structure"
+    for element in (b"\x40\x00\x0a\xa3DS", b"\x40\x00\x00\xa3SQ", b"\x40\x00\x43\xa0SQ"):
+        spoilt = raw.replace(element, element[:4] + vr)
+        assert spoilt != raw
+        try:
+            assert "Patient" in {one.type for one in converted(spoilt).resources}
+        except SetAside as refused:
+            assert refused.refusal.code == "structure"
 
 
 @settings(max_examples=150, deadline=None)
