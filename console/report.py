@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from simulators.sent import Sent
 
 SAMPLE: Final = 20
+#: Reasons that a summary spells out.
+REASONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,12 @@ def _reasons(title: str, counts: Mapping[tuple[str, str], int]) -> Iterator[str]
         places.setdefault(code, set()).add(where)
     if totals:
         yield f"\n{title}"
-    for code, count in totals.most_common():
+    for code, count in totals.most_common(REASONS):
         met = ", ".join(sorted(places[code] - {""}))
         yield f"  {count:4}  {code}{f' at {met}' if met else ''}: {sentence(code)}"
+    if rest := totals.most_common()[REASONS:]:
+        others = sum(count for _, count in rest)
+        yield f"  {others:4}  for {len(rest)} other reasons, each named in `xinglin quarantine list`"
 
 
 def _block(facts: Mapping[str, Any]) -> str:

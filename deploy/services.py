@@ -218,7 +218,6 @@ SERVERS: tuple[type[Server], ...] = (Postgres, MariaDb, Orthanc)
 #: Programs that tests start themselves, again and again, by the packages of Debian that hold them.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "mosquitto": ("mosquitto",),
-    "Orthanc": ("orthanc", "orthanc-dicomweb"),
 }
 
 

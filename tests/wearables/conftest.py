@@ -102,7 +102,3 @@ def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
         return path
 
     return put
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "services: needs Debian's servers (make test-services)")
