@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from onboarding_engineer import ROOT, Engineer
 
+from connectors.registry import LISTEN, PULL
+
 PAGES = ROOT / "docs" / "onboarding"
 HEAD = re.compile(r"<!-- with: (nothing|[a-z_.]+)( services)? -->\n")
 
@@ -97,3 +99,10 @@ def test_the_example_of_a_new_kind_conforms(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     assert "1 passed" in done.stdout
+
+
+def test_every_kind_has_a_page_that_the_overview_names() -> None:
+    overview = (PAGES / "README.md").read_text(encoding="utf-8")
+    for kind in (*PULL, *LISTEN):
+        assert (PAGES / f"{kind}.md").is_file(), kind
+        assert f"]({kind}.md)" in overview, kind
