@@ -3,12 +3,11 @@ r"""HL7 v2 messages as Chinese hospitals and laboratories send them, about inven
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from simulators.people import Patient, patient, staff
+from simulators.people import Patient, staff
 
 #: Codes that a charset is declared with in MSH-18 (HL7 table 0211).
 DECLARED: Final = {"utf-8": "UNICODE UTF-8", "gb18030": "GB 18030-2000"}
@@ -164,26 +163,6 @@ def oru(visit: Visit, sender: Sender, control_id: str, at: datetime, order: str)
         "NTE|1|L|标本轻度溶血；结果仅供参考，请结合临床。",
     ]
     return _encoded(segments, sender)
-
-
-def oru_benchmark(count: int, seed: int = 1) -> Iterator[bytes]:
-    """Yield ``count`` different ORU^R01 of about 1.3 KB and 14 segments, of a thousand patients."""
-    sender = Sender("LIS", "区域检验中心", "1.2.156.112699.3", declares=DECLARED["utf-8"])
-    begins = datetime.fromisoformat("2026-11-01T08:00:00+08:00")
-    for number in range(count):
-        at = begins + timedelta(seconds=number)
-        visit = Visit(f"B{number // 3:08d}", patient(seed, number % 1000), False, seed, at)
-        chance = random.Random(number)
-        segments = [
-            _msh(sender, "ORU^R01", f"B{number:09d}", at),
-            _pid(visit.patient, sender),
-            f"PV1|1|O|0301^心血管内科||||{_doctor(visit, 1)}||||||||||||{visit.number}",
-            f"ORC|RE|P{number}|L{number}",
-            f"OBR|1|P{number}|L{number}|58410-2^血常规^LN|||{stamp(at)}|||||||||||||||{stamp(at)}||HM|F",
-            *(_number(chance, "", position, one) for position, one in enumerate(_BLOOD_COUNT, 1)),
-            "NTE|1|L|标本轻度溶血；结果仅供参考，请结合临床。",
-        ]
-        yield _encoded(segments, sender)
 
 
 def _msh(sender: Sender, kind: str, control_id: str, at: datetime) -> str:

@@ -25,7 +25,6 @@ from schemas.source import Source, load_source
 from simulators.delivery import Delivery, Undelivered
 from simulators.his import Hospital
 from simulators.lis import Laboratory
-from simulators.messages import oru_benchmark
 from simulators.people import check_character, patient
 from simulators.sent import Sent
 from simulators.trouble import TROUBLES
@@ -237,10 +236,3 @@ def test_identity_numbers_have_the_right_check_character_date_and_sex() -> None:
         assert int(one.identity[16]) % 2 == (one.sex == "M")
         assert one == patient(1, number)
     assert patient(1, 5) != patient(2, 5)
-
-
-def test_benchmark_messages_are_of_the_documented_size_all_different_and_without_a_remark(source: Source) -> None:
-    messages = list(oru_benchmark(500))
-    assert len(set(messages)) == 500
-    assert all(1_200 <= len(one) <= 1_450 and one.count(b"\r") == 14 for one in messages)
-    assert [convert(one, source.context).notes for one in messages] == [()] * 500
