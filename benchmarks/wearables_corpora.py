@@ -1,4 +1,4 @@
-"""Every file of the wearables' corpora: what each stratum becomes, and how fast, one process.
+"""Every file of the wearables' corpora: what each stratum becomes.
 
     python benchmarks/wearables_corpora.py [--quick]
 
@@ -10,9 +10,7 @@ name: otherwise the exit code is 1. Prints a table and writes bench-results/wear
 from __future__ import annotations
 
 import json
-import resource
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,33 +88,15 @@ def main() -> None:
             what, made = outcome(MEDIA[stratum.partition("/")[0]], attributed("u", path.read_bytes()))
         found[what] += 1
         resources += made
-    speeds = {
-        media: speed(media, 200 if chosen.quick else 2_000) for media in ("omh", "wearable-api", "fit", "apple-health")
+    report = {
+        "strata": {name: dict(found) for name, found in sorted(counts.items())},
+        "resources": resources,
+        "quick": chosen.quick,
     }
-    report = {"strata": {name: dict(found) for name, found in sorted(counts.items())}, "resources": resources,
-              "records_a_second": speeds, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-              "quick": chosen.quick}  # fmt: skip
     show(report)
     write(chosen.results, "wearables_corpora", report)
     total = sum(counts.values(), Counter[str]())
     sys.exit(bool(total["wrong"] or total["against its label"]))
-
-
-def speed(media: str, records: int) -> float:
-    """Return records of one kind a second: a data point, a reply, a walk of five minutes, a day's export."""
-    from simulators.wearables import NursingHome, Phones
-
-    samples = {
-        "omh": [payload for _, payload in NursingHome(1).plan(200)],
-        "wearable-api": [b'{"weight": [{"date": "2026-01-05", "time": "07:30:00", "weight": 60.5, "bmi": 22}]}'],
-        "fit": [Phones(1).walk(0)],
-        "apple-health": [Phones(1).export(0)],
-    }[media]
-    number = records if media in ("omh", "wearable-api") else max(1, records // 50)
-    begun = time.perf_counter()
-    for at in range(number):
-        convert(media, attributed("u", samples[at % len(samples)]), CONTEXT)
-    return number / (time.perf_counter() - begun)
 
 
 def show(report: dict[str, Any]) -> None:
@@ -130,8 +110,7 @@ def show(report: dict[str, Any]) -> None:
         rows.append((name, found["files"], label, *kept, sum(refused.values()), found.get("wrong", 0), named))
     headings = ("stratum", "files", "as labelled", "converted", "empty", "parts", "refused", "wrong", "by code")
     print(table(headings, rows))
-    print(f"resources: {report['resources']:,}; memory {report['memory_mb']} MB")
-    print("records a second: " + ", ".join(f"{media} {one:,.0f}" for media, one in report["records_a_second"].items()))
+    print(f"resources: {report['resources']:,}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from console.kinds import KINDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -68,12 +70,30 @@ def test_conversion_is_measured_without_the_peer_where_that_is_asked_for(tmp_pat
 @pytest.mark.usefixtures("corpora")
 def test_the_corpora_are_converted_and_compared(tmp_path: Path) -> None:
     report, printed = figures(tmp_path, "convert_corpora")
-    assert (report["tracebacks"], report["files_without_an_answer"]) == (0, 0)
-    assert sum(one["file"] for one in report["strata"].values()) == report["files"] > 0
+    assert set(report["corpora"]) == {"hl7v2", "cda", "fhir", "dicom", "his-sql", "wearables"}
+    for found in report["corpora"].values():
+        assert (found["tracebacks"], found["files_without_an_answer"], found["wrong"]) == (0, 0, 0)
+        assert sum(one["files"] for one in found["strata"].values()) == found["files"] > 0
+        assert sum(found["resources"].values()) > 0
     assert "by code" in printed
     facts, printed = figures(tmp_path, "hl7v2_facts")
     assert facts["all"]["both"] > 0
     assert "recall" in printed
+
+
+@pytest.mark.conformance
+@pytest.mark.usefixtures("corpora")
+def test_every_kind_is_measured_and_large_inputs_take_bounded_memory(tmp_path: Path) -> None:
+    report, printed = figures(tmp_path, "kinds_speed")
+    assert {one["kind"].split()[0] for one in report["kinds"]} == set(KINDS)
+    for one in report["kinds"]:
+        assert one["records_a_second"] > 0
+        assert one["peak_mib"] > 0
+    for name, pulls in report["large"].items():
+        for one in pulls:
+            assert one["record_bytes"] + one["bulk_bytes"] > 0.9 * one["input_bytes"]
+            assert one["peak_mib"] - one["mib_before"] < report["bounds_mib"][name]
+    assert "bound MiB" in printed
 
 
 def test_missing_corpora_are_a_skip_that_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +109,22 @@ def test_an_unknown_name_is_a_usage_error_that_lists_the_known_ones(tmp_path: Pa
     assert done.returncode == 2
     assert "no benchmark flow_sped; there are convert_speed," in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_invented_messages_are_of_the_documented_size_all_different_and_without_a_remark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from oru import messages
+
+    from normalise.hl7v2 import convert
+    from schemas.records import SourceContext
+
+    made = list(messages(500))
+    assert len(set(made)) == 500
+    assert all(1_200 <= len(one) <= 1_450 and one.count(b"\r") == 14 for one in made)
+    context = SourceContext("bench", "hospital-east", "Asia/Shanghai")
+    assert {convert(one, context).notes for one in made} == {()}
 
 
 def test_a_cost_that_grows_and_a_worker_over_its_memory_show(monkeypatch: pytest.MonkeyPatch) -> None:
