@@ -115,7 +115,8 @@ class Bundle:
         self._referring: dict[str, set[str]] = {}
         for one in self.resources:
             for element, reference in _references(one["resourceType"], one):
-                self._referring.setdefault(reference, set()).add(element)
+                if not element.startswith("Provenance.target"):  # it is about every resource
+                    self._referring.setdefault(reference, set()).add(element)
 
     def facts(self) -> set[Fact]:
         """Return everything that the bundle says."""

@@ -72,17 +72,23 @@ class Collector:
     def finish(self, recorded: str = "", activity: str = "", agents: tuple[Body, ...] = ()) -> Normalised:
         """Return all of it, with a Provenance for each patient: source, record, place in it, mapping.
 
+        What is the institution's own stands in that of the first patient, or in one of its own where there is none.
+
         Args:
             recorded: When the sender made the record, a FHIR instant; ``""`` where it does not say.
             activity: What the sender calls what happened.
             agents: Provenance.agent of who else had a part in it.
         """
-        by_patient: dict[str, list[Body]] = {}
+        by_owner: dict[str | None, list[Body]] = {}
         for resource in self._resources.values():
-            if resource.patient is not None:
-                by_patient.setdefault(resource.patient, []).append(_target(resource))
-        for patient, targets in by_patient.items():
-            self.add(self._provenance(patient, targets, recorded, activity, agents), "", patient)
+            by_owner.setdefault(resource.patient, []).append(_target(resource))
+        own = by_owner.pop(None, [])
+        if own and by_owner:
+            next(iter(by_owner.values())).extend(own)
+        elif own:
+            by_owner[None] = own
+        for owner, targets in by_owner.items():
+            self.add(self._provenance(owner or "", targets, recorded, activity, agents), "", owner)
         return Normalised(self.resources, tuple(self.notes), self.mapping, self.facts)
 
     def _provenance(

@@ -19,7 +19,7 @@ REASONS: Final = MappingProxyType(
         "charset": "The bytes cannot be decoded in the declared or any permitted character set.",
         "version": "The HL7 version in MSH-12 is not one this source may send.",
         "unknown_event": "The message type or event in MSH-9 is not one that is mapped.",
-        "not_delivered": "The source lists it and did not hand it over; it is asked for again while its window is open.",
+        "not_delivered": "The source lists it and did not hand it over; it is asked for again in its window.",
         "required": "An element that the standard or the mapping requires is missing.",
         "bad_value": "An element holds a value that its data type does not allow.",
         "unmapped": "No mapping table has this code or measure; it is kept as it came.",

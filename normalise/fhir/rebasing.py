@@ -79,7 +79,7 @@ class Rebasing:
 def _understand(extensions: Any, trail: list[str]) -> None:
     for one in extensions if isinstance(extensions, list) else [extensions]:
         url = one.get("url") if isinstance(one, dict) else None
-        if url not in MODIFIERS:
+        if not isinstance(url, str) or url not in MODIFIERS:
             shown = url[:_SHOWN] if isinstance(url, str) and url.isascii() and url.isprintable() else "without a url"
             where = f"{''.join(trail)}.modifierExtension"
             raise set_aside("fhir_modifier", where, f"The modifier extension {shown} is not understood.")

@@ -27,7 +27,10 @@ _TYPES: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-ty
 
 
 def add_provenance(reading: Reading, building: Building) -> None:
-    """Each patient of the message has a Provenance: who sent what, when, by which tables, from which segments."""
+    """Each patient of the message has a Provenance: who sent what, when, by which tables, from which segments.
+
+    What is the institution's own (Practitioner, Location) stands in that of the first.
+    """
     msh = reading.message.segments[0]
     building.at = msh
     author = (
@@ -35,9 +38,13 @@ def add_provenance(reading: Reading, building: Building) -> None:
     )
     event = _event(reading, building)
     by_patient: dict[str, list[Body]] = {}
+    own: list[Body] = []
     for resource in building.resources:
-        if resource.patient is not None and resource.type != "Provenance":
-            by_patient.setdefault(resource.patient, []).append(_target(resource))
+        if resource.type != "Provenance":
+            targets = own if resource.patient is None else by_patient.setdefault(resource.patient, [])
+            targets.append(_target(resource))
+    if by_patient:
+        next(iter(by_patient.values())).extend(own)
     application = text(msh.first(3))
     for patient, targets in by_patient.items():
         building.at, building.patient = msh, patient

@@ -165,7 +165,7 @@ def test_every_patient_of_a_record_has_a_provenance_that_names_source_place_and_
 
 def test_institutions_own_resources_are_nobodys() -> None:
     found = converted({"resourceType": "Organization", "id": "a", "name": "内科"})
-    assert [(one.type, one.patient) for one in found.resources] == [("Organization", None)]
+    assert [(one.type, one.patient) for one in found.resources] == [("Organization", None), ("Provenance", None)]
     group = {"resourceType": "Group", "id": "g", "member": [{"entity": {"reference": "Patient/p1"}}]}
     assert one_of(converted(group), "Group").patient is None
 

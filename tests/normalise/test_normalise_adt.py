@@ -257,7 +257,8 @@ def test_provenance_says_who_sent_what_and_from_which_segment(adt: Build, bodies
     sender = next(one for one in bodies(content, "Organization") if one["name"] == "EAST")
     assert provenance["agent"][0]["who"]["reference"] == f"Organization/{sender['id']}"
     segments = {one["reference"].partition("/")[0]: one["extension"][0]["valueString"] for one in provenance["target"]}
-    assert segments == {"Patient": "PID", "Encounter": "PV1", "Condition": "DG1[1]"}
+    of_the_patient = {"Patient": "PID", "Encounter": "PV1", "Condition": "DG1[1]"}
+    assert segments == {**of_the_patient, "Location": "PV1", "Organization": "MSH", "Practitioner": "PV1"}
 
 
 def test_what_is_mentioned_is_ensured_and_what_is_news_is_updated(adt: Build) -> None:

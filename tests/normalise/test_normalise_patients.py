@@ -57,8 +57,17 @@ def test_every_patient_of_a_record_gets_one_valid_provenance_that_names_record_p
     provenance = done.resources[2].body
     assert check_structure(provenance) is None
     assert provenance["entity"][0]["what"]["identifier"]["value"] == "row 7"
-    assert [one["reference"] for one in provenance["target"]] == ["Patient/p"]
+    assert [one["reference"] for one in provenance["target"]] == ["Patient/p", "Organization/o"]
     assert done.mapping == "rows-1"
+
+
+def test_a_record_that_is_about_no_patient_has_a_provenance_of_the_institutions_own() -> None:
+    made = Collector(CONTEXT, "row 7", "rows-1")
+    made.add({"resourceType": "Organization", "id": "o", "name": "x"}, "ward")
+    provenance = made.finish().resources[1]
+    assert provenance.type == "Provenance"
+    assert provenance.patient is None
+    assert check_structure(provenance.body) is None
 
 
 def test_a_record_without_a_time_says_that_its_time_is_unknown() -> None:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import CONTEXT, become, bodies, coded, quantities, refusal
+from wearables_world import CONTEXT, become, bodies, coded, quantities, refusal
 
 from connectors.wearables.apple_export import Piece, pieces
 from connectors.wearables.pieces import Gathering

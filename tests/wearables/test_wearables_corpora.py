@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from conftest import CONTEXT, become, bodies, coded, quantities
+from wearables_world import CONTEXT, become, bodies, coded, quantities
 
 from normalise import SetAside, convert
 from normalise.omh.shapes import FOLDER, shape

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CONTEXT, heart_rate, point, source_of
+from wearables_world import CONTEXT, heart_rate, point, source_of
 
 from connectors.conformance import assert_conforms
 from connectors.folders_trial import trial

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from conftest import become, bodies, coded, quantities, refusal
+from wearables_world import become, bodies, coded, quantities, refusal
 
 from normalise.fit.decoding import Clock, Message, clock
 from simulators.fit_file import activity

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from conftest import become, bodies, heart_rate, point
 from hypothesis import given
 from hypothesis import strategies as st
+from wearables_world import become, bodies, heart_rate, point
 
 from normalise.measures.series import DENSE, Series
 from normalise.measures.tables import CONVERSIONS, MEASURES, UNITS, number, plain

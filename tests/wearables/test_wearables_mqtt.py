@@ -20,9 +20,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from conftest import Store, source_of
 from mosquitto import PROGRAM, Mosquitto
 from paho.mqtt.enums import CallbackAPIVersion
+from wearables_world import Store, source_of
 
 from connectors.conformance_listening import assert_listening_conforms
 from connectors.registry import listens_at, open_listener

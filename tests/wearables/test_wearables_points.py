@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import AT, CONTEXT, become, bodies, coded, heart_rate, point, quantities, refusal
 from hypothesis import given
 from hypothesis import strategies as st
+from wearables_world import AT, CONTEXT, become, bodies, coded, heart_rate, point, quantities, refusal
 
 from normalise import SetAside, convert
 from normalise.omh import MAPPING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import become, bodies, coded, quantities, refusal
+from wearables_world import become, bodies, coded, quantities, refusal
 
 from normalise.wearable_api.paths import get, items
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import Store, source_of
+from wearables_world import Store, source_of
 
 from connectors.registry import open_listener
 from connectors.wearables.mqtt import MqttListener
