@@ -78,11 +78,15 @@ def at_most(value: Any, moment: datetime, zone: str, *, universal: bool) -> Any:
         zone: IANA zone of times without an offset.
         universal: Whether the column is in UTC.
     """
+    limit = like(value, moment, zone, universal=universal)
+    return value if limit is None or value < limit else limit
+
+
+def like(value: Any, moment: datetime, zone: str, *, universal: bool) -> str | None:
+    """Return a moment as a watermark writes it; None where the watermark is no time. Arguments as `at_most`."""
     if not isinstance(value, str) or not (form := form_of(value)):
-        return value
-    local = moment.astimezone(ZoneInfo("UTC" if universal or form.endswith(("Z", "%z")) else zone))
-    limit = _written(local, form)
-    return limit if limit < value else value
+        return None
+    return _written(moment.astimezone(ZoneInfo("UTC" if universal or form.endswith(("Z", "%z")) else zone)), form)
 
 
 def _written(moment: datetime, form: str) -> str:

@@ -21,7 +21,7 @@ from connectors.his.sql_check import check
 from connectors.his.sql_compare import Comparison
 from connectors.his.sql_kept import Readable, is_readable
 from connectors.his.sql_order import Order, packed
-from connectors.his.sql_ranges import earlier
+from connectors.his.sql_ranges import earlier, like
 from connectors.his.sql_reading import Progress, Reading
 from connectors.his.sql_session import Session
 from connectors.his.sql_settings import SqlSettings, Table, read_sql_settings
@@ -112,6 +112,34 @@ class TablesConnector(PullConnector):
         # A clock that was set back must not put the comparison off.
         elapsed = now - datetime.fromisoformat(last)
         return abs(elapsed) >= timedelta(hours=table.compare_hours)
+
+    def past(self, begin: datetime, end: datetime) -> Iterator[Found | Mark]:
+        """Yield the rows whose watermark lies from ``begin`` through ``end``, of each table whose watermark is a time.
+
+        Raises:
+            Stop: No table has such a watermark.
+        """
+        progress, asked = Progress({}), False
+        for name in self.settings.tables:
+            with self.session.transaction() as connection:
+                shape = self.session.look(connection, name)
+                top = Order(shape).top(connection)
+            entry = self._window(shape, top, begin, end)
+            if entry is not None:
+                asked = True
+                yield from Reading(self.session, shape, entry, progress).run()
+        if not asked:
+            raise Stop(f"{self.source.id}: no table has a watermark that is a time; none can be asked for a window")
+
+    def _window(self, shape: Shape, top: Any, begin: datetime, end: datetime) -> dict[str, Any] | None:
+        """The cursor of a reading that is under way between two moments, in the form of the table's watermark."""
+        if not shape.settings.watermark:
+            return None
+        universal = Order(shape).mark.family == "instant"
+        bounds = [like(top, one, self.source.time_zone, universal=universal) for one in (begin, end)]
+        if None in bounds:
+            return None
+        return {"at": None, "since": bounds[0], "top": bounds[1], "began": end.isoformat()}
 
     def check(self) -> tuple[Finding, ...]:
         """Return what can be told of the database: connection, rights, clock, character sets, tables and columns."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from connectors.conformance import assert_conforms
+from connectors.errors import Stop
 from connectors.his.sql_tables import TablesConnector
 from connectors.his.sql_tables_trial import trial
 from schemas.records import RawRecord, Unreadable
@@ -144,6 +146,20 @@ def test_the_second_watermark_column_counts_where_the_first_is_null(tmp_path: Pa
     do(tmp_path / "his.db", "INSERT INTO ROWS VALUES ('C', NULL, '2026-05-03 07:30:00')")
     records, _ = pull(TablesConnector(source, tmp_path), last.cursor)
     assert names(records) == ["ROWS/C", "ROWS/B"]
+
+
+def test_a_window_of_the_past_is_read_again_on_the_hospitals_own_clock(notes: Source, tmp_path: Path) -> None:
+    begin = datetime(2026, 4, 30, 18, 0, tzinfo=UTC)  # two in the morning in Shanghai
+    pages = list(TablesConnector(notes, tmp_path).pull_past(begin, begin + timedelta(hours=4)))
+    found = [record for page in pages for record in page.records]
+    assert [one["key"]["no"] for one in rows(found)] == ["N02", "N03", "N04", "N05", "N06"]
+
+
+def test_tables_whose_watermarks_are_no_times_cannot_be_asked_for_a_window(tmp_path: Path, sql_source: Make) -> None:
+    table(tmp_path / "his.db", "NOTES", "no INTEGER PRIMARY KEY, word TEXT", [(1, "a")])
+    source = sql_source("sqlite:///his.db", {"NOTES": {"key": "no", "watermark": "no"}})
+    with pytest.raises(Stop, match="window"):
+        list(TablesConnector(source, tmp_path).pull_past(datetime(2026, 1, 1, tzinfo=UTC), datetime.now(UTC)))
 
 
 def test_a_watermark_of_numbers_is_moved_back_by_numbers(tmp_path: Path, sql_source: Make) -> None:
