@@ -7,7 +7,7 @@ JSON).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ Check = Callable[[Body], Body]
 Nested = Callable[[Any, core_schema.ValidationInfo[Any]], Any]
 
 _TWIN: Final = "PrimitiveTwin"
+#: Begins what an error's place says of a choice; it is no element.
+TAG: Final = "?"
 
 
 @cache
@@ -52,8 +54,35 @@ def _is_complex(element: Element) -> bool:
 
 
 def _type_schema(what: Definition, nested: Nested) -> CoreSchema:
+    if what.name != "Extension":
+        return core_schema.no_info_after_validator_function(
+            _rules(what), _shape(what, what.elements, nested), ref=what.name
+        )
+    return _extension_schema(what, nested)
+
+
+def _extension_schema(what: Definition, nested: Nested) -> CoreSchema:
+    """An extension has a url and one of fifty values; looking for all fifty costs more than the rest of a resource."""
+    choice = {name for names, _ in what.choices for name in names}
+    rest = [one for one in what.elements if one.name not in choice]
+    shapes: dict[str, CoreSchema] = {
+        f"{TAG}{one.name}": _shape(what, [*rest, one], nested) for one in what.elements if one.name in choice
+    }
+    shapes[TAG] = core_schema.no_info_after_validator_function(_rules(what), _shape(what, what.elements, nested))
+
+    def tag(value: Any) -> str:
+        """The one value that stands beside a url: no rule is left to ask then. Anything else is asked everything."""
+        if type(value) is not dict or "url" not in value:
+            return TAG
+        found = [name for name in value if name in choice]
+        return f"{TAG}{found[0]}" if len(found) == 1 else TAG
+
+    return core_schema.tagged_union_schema(shapes, tag, ref=what.name)
+
+
+def _shape(what: Definition, elements: Iterable[Element], nested: Nested) -> CoreSchema:
     fields: dict[str, core_schema.TypedDictField] = {}
-    for element in what.elements:
+    for element in elements:
         required = element.required and not element.primitive
         fields[element.name] = core_schema.typed_dict_field(_element_schema(element, nested), required=required)
         if element.primitive:
@@ -63,8 +92,7 @@ def _type_schema(what: Definition, nested: Nested) -> CoreSchema:
             fields[f"_{element.name}"] = core_schema.typed_dict_field(twin, required=False)
     if what.resource:
         fields["resourceType"] = core_schema.typed_dict_field(core_schema.literal_schema([what.name]))
-    shape = core_schema.typed_dict_schema(fields, extra_behavior="forbid", strict=True)
-    return core_schema.no_info_after_validator_function(_rules(what), shape, ref=what.name)
+    return core_schema.typed_dict_schema(fields, extra_behavior="forbid", strict=True)
 
 
 def _element_schema(element: Element, nested: Nested) -> CoreSchema:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails, PydanticCustomError, ValidationError
 from pydantic_core.core_schema import ValidationInfo
 
-from quality.compiler import validator
+from quality.compiler import TAG, validator
 from quality.definitions import is_resource_type
 from schemas.records import Refusal
 
@@ -87,9 +87,10 @@ def _nested(value: Any, info: ValidationInfo[Any]) -> Any:
 
 
 def _refusal(resource_type: str, fault: ErrorDetails, more: int) -> Refusal:
-    parts = list(fault["loc"])
+    place = fault["loc"]
     if fault["type"] in ("extra_forbidden", "invalid_key"):
-        parts.pop()  # a name nobody defined may hold anything
+        place = place[:-1]  # a name nobody defined may hold anything
+    parts = [part for part in place if not str(part).startswith(TAG)]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts[:MAX_PATH])
     sentence = _SENTENCES.get(fault["type"], "the value does not have the form of its FHIR type")
     message = sentence.format(**fault.get("ctx", {})) + (f" ({more} more)" if more else "")

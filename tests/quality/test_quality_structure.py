@@ -146,3 +146,29 @@ def test_nesting_without_end_is_refused_not_followed() -> None:
         refusal = check_structure(deep)
         assert refusal is not None
         assert len(refusal.where) < 1000
+
+
+TWIN = {"extension": [{"url": "urn:why", "valueCode": "unknown"}]}
+
+
+@pytest.mark.parametrize(
+    ("extension", "where"),
+    [
+        ({"url": "u"}, None),
+        ({"url": "u", "valueString": "a"}, None),
+        ({"url": "u", "_valueString": TWIN}, None),
+        ({"_url": TWIN, "valueString": "a"}, None),
+        ({"url": "u", "valueString": 7}, "Patient.extension[0].valueString"),
+        ({"url": "u", "valueString": "a", "valueCode": "b"}, "Patient.extension[0]"),
+        ({"valueString": "a"}, "Patient.extension[0]"),
+        ({}, "Patient.extension[0]"),
+        ({"url": "u", "?value": "a"}, "Patient.extension[0]"),
+        (
+            {"url": "u", "extension": [{"url": "v", "valueQuantity": {"value": "x"}}]},
+            "Patient.extension[0].extension[0].valueQuantity.value",
+        ),
+    ],
+)
+def test_an_extension_has_a_url_and_at_most_one_value(extension: dict[str, Any], where: str | None) -> None:
+    fault = check_structure({"resourceType": "Patient", "extension": [extension]})
+    assert (fault.where if fault else None) == where
