@@ -18,7 +18,8 @@ from quality.readings import NUMERIC, READINGS, Reading
 from quality.suite import RECORD, REFERENCE, Column, Suite
 from schemas.records import Normalised, Resource
 
-_REFERENCE: Final = re.compile(rb'"reference":"([A-Za-z]+)/([A-Za-z0-9.-]+)"')
+#: With an identifier behind it a reference says by itself what it means, in another record as well.
+_REFERENCE: Final = re.compile(rb'"reference":"([A-Za-z]+)/([A-Za-z0-9.-]+)"(?!,"identifier":)')
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("report-has-patient", lambda r: r["OBR[1]"].pop("subject"), "PID"),
     ("report-not-in-future", lambda r: r["OBR[1]"].update(effectiveDateTime=LATE, issued=LATE), "OBR[1]-7"),
     ("reference-target-sent", lambda r: r["OBX[1]"].update(encounter={"reference": "Encounter/none"}), "OBX[1]"),
-    ("order-code", lambda r: r["ORC"].update(code={"coding": [{"system": LOINC}]}), "ORC-4"),
+    ("order-code", lambda r: r["ORC"].update(code={"coding": [{"system": LOINC}]}), "ORC"),
     ("condition-code", lambda r: r["DG1[1]"].pop("code"), "DG1[1]-3"),
     ("condition-onset-not-in-future", lambda r: r["DG1[1]"].update(onsetDateTime=LATE), "DG1[1]-5"),
     ("allergy-code", lambda r: r["AL1[1]"].pop("code"), "AL1[1]-3"),
@@ -204,8 +204,16 @@ def test_others_of_the_batch_go_on_and_are_counted(judged: GateReport) -> None:
     assert {one.rule for one in judged.rules if one.failed} == {one[0] for one in REFUSED + WARNED}
 
 
+#: Rules for orders, medications and vaccinations, which test_quality_orders.py breaks from the message on.
+ORDERS = {
+    "medication-dispense-code", "medication-given-code", "medication-given-not-in-future", "medication-order-code",
+    "vaccination-not-before-birth", "vaccination-not-in-future", "vaccine-code",
+}  # fmt: skip
+
+
 def test_every_rule_of_the_suite_is_broken_above() -> None:
-    assert sorted(one[0] for one in REFUSED + WARNED) == sorted(rule.id for rule in load_suite("hl7v2").rules)
+    broken = [*(one[0] for one in REFUSED + WARNED), *ORDERS]
+    assert sorted(broken) == sorted(rule.id for rule in load_suite("hl7v2").rules)
 
 
 def test_good_records_pass_without_a_word(gate: Gate) -> None:

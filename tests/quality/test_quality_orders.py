@@ -30,6 +30,9 @@ def test_rules_say_what_is_wrong_and_where() -> None:
         ),
         message("VXU^V04", "ORC|RE||V1", GIVEN.format(day="20261101")): None,
         message("VXU^V04", "ORC|RE||V1", "RXA|0|1|20261101"): ("quality:vaccine-code", "RXA[1]-5"),
+        message("RDS^O13", "ORC|RE|P1", "RXD|1||20261101|1|片"): ("quality:medication-dispense-code", "RXD[1]"),
+        message("RDS^O13", "ORC|RE|P1", "RXD|1|A1^药^L|20261101|1|片"): None,
+        message("RAS^O17", "ORC|RE|P1", "RXA|0|1|20261101|||1|片"): ("quality:medication-given-code", "RXA[1]"),
         message("RAS^O17", "ORC|RE|P1", "RXA|0|1|20261130||A1^药^L|1|片"): (
             "quality:medication-given-not-in-future",
             "RXA[1]-3",
@@ -46,3 +49,11 @@ def test_vaccination_before_birth_is_only_counted(day: str, warned: bool) -> Non
     report = Gate("hl7v2").check([convert(content, CONTEXT)])
     assert report.passed == [0]
     assert ("quality:vaccination-not-before-birth" in {one.code for one in report.warnings[0]}) == warned
+
+
+def test_an_earlier_document_may_be_named_by_its_number_though_the_message_does_not_hold_it() -> None:
+    txa = "TXA|1|CN|TX|20261101083000||||||||D2|D1||||AU"
+    made = convert(message("MDM^T09", "EVN||20261101083000", "PV1|1|O", txa), CONTEXT)
+    (document,) = [one.body for one in made.resources if one.type == "DocumentReference"]
+    assert document["relatesTo"][0]["target"]["identifier"]["value"] == "D1"
+    assert Gate("hl7v2").check([made]).passed == [0]
