@@ -28,18 +28,29 @@ PROCESSES: Mapping[str, tuple[str, ...]] = {
 }
 USER = "admin"
 START_SECONDS = 120.0
+#: Longer than the interface itself waits for its database (`console.region.sqlite`).
+ANSWER_SECONDS = 60.0
 
 
 class PatientTransport(httpx.HTTPTransport):
-    """Asks again on 5xx: Airflow's SQLite answers so while it is locked by a start's many writers."""
+    """Asks again on 5xx and on silence: Airflow's SQLite is locked by many writers while everything starts."""
 
     tries = 20
     pause_seconds = 0.5
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the first answer below 500, or the last one."""
+        """Return the first answer below 500, or the last one.
+
+        Raises:
+            httpx.ReadTimeout: No answer came to a POST, which may have been heard, or to none of the tries.
+        """
         for _ in range(self.tries):
-            answer = super().handle_request(request)
+            try:
+                answer = super().handle_request(request)
+            except httpx.ReadTimeout:
+                if request.method == "POST":
+                    raise
+                continue
             if answer.status_code < 500:
                 return answer
             answer.close()
@@ -149,13 +160,11 @@ class Airflow:
 
     def client(self) -> httpx.Client:
         """Return an authorised client of the REST interface."""
-        answer = httpx.post(
-            f"{self.address}/auth/token", json={"username": USER, "password": self.password}, timeout=30
-        )
+        client = httpx.Client(base_url=self.address, timeout=ANSWER_SECONDS, transport=PatientTransport())
+        answer = client.post("/auth/token", json={"username": USER, "password": self.password})
         answer.raise_for_status()
-        token = answer.json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.address, headers=headers, timeout=30, transport=PatientTransport())
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
 
     def _secret(self, name: str) -> str:
         path = self.folder / f"{name}.secret"

@@ -186,13 +186,14 @@ def _port(home: Home, name: str) -> int:
 
 def _pools(airflow: Airflow, sources: tuple[Source, ...]) -> None:
     """Every source has its pool, so that one that floods cannot starve the others."""
-    with airflow.client() as client:
-        actions = [{"action": "create", "action_on_existence": "overwrite", "entities": pools(sources)}]
-        answer = client.patch("/api/v2/pools", json={"actions": actions})
-        try:
-            answer.raise_for_status()
-        except httpx.HTTPStatusError as error:
-            raise RegionError(f"Airflow does not take the pools: HTTP {error.response.status_code}") from None
+    actions = [{"action": "create", "action_on_existence": "overwrite", "entities": pools(sources)}]
+    try:
+        with airflow.client() as client:
+            client.patch("/api/v2/pools", json={"actions": actions}).raise_for_status()
+    except httpx.HTTPStatusError as error:
+        raise RegionError(f"Airflow does not take the pools: HTTP {error.response.status_code}") from None
+    except httpx.TransportError as error:
+        raise RegionError(f"Airflow does not take the pools: {type(error).__name__}; see {airflow.folder}") from None
 
 
 def pools(sources: tuple[Source, ...]) -> list[dict[str, object]]:

@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Any
 
 #: They write one after another; five seconds, the driver's own patience, are few when all of them start at once.
-CONNECT: dict[str, Any] = {"timeout": 60.0}
+CONNECT: dict[str, Any] = {"timeout": 20.0}
