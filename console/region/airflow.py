@@ -160,11 +160,15 @@ class Airflow:
 
     def client(self) -> httpx.Client:
         """Return an authorised client of the REST interface."""
-        client = httpx.Client(base_url=self.address, timeout=ANSWER_SECONDS, transport=PatientTransport())
-        answer = client.post("/auth/token", json={"username": USER, "password": self.password})
+        with self._patient() as client:
+            answer = client.post("/auth/token", json={"username": USER, "password": self.password})
         answer.raise_for_status()
-        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return client
+        authorised = self._patient()
+        authorised.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return authorised
+
+    def _patient(self) -> httpx.Client:
+        return httpx.Client(base_url=self.address, timeout=ANSWER_SECONDS, transport=PatientTransport())
 
     def _secret(self, name: str) -> str:
         path = self.folder / f"{name}.secret"
