@@ -49,7 +49,7 @@ class Day:
     def send(self, source: Source, step: Step) -> Sent:
         """Return what a source got, or holds now for whoever asks it."""
         sent = _SENDERS[source.kind](self, source, step)
-        return replace(sent, reread=source.kind in _REREAD)
+        return replace(sent, reread=source.kind != "his.hl7v2_mllp")
 
     def _mllp(self, source: Source, step: Step) -> Sent:
         plain = source.charset != "gb18030"
@@ -102,8 +102,6 @@ class Day:
             time.sleep(0.1)
 
 
-#: Kinds that are read with an overlap.
-_REREAD: Final = frozenset({"his.sql_tables", "his.fhir_rest", "pacs.dimse", "pacs.dicomweb"})
 _SENDERS: Final[Mapping[str, Callable[[Day, Source, Step], Sent]]] = {
     "his.hl7v2_mllp": Day._mllp,
     "his.hl7v2_files": Day._files,

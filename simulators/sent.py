@@ -20,7 +20,8 @@ class Sent:
         answers: Acknowledgements that came, by MSA-1.
         resent: Messages sent again because the connection was lost before their answer.
         files: Files dropped.
-        reread: Whether its reader meets again what an overlap covers: repeats are then not known beforehand.
+        reread: Whether its reader may meet the same again, by an overlap, after it was killed, or redelivered: there
+            are then at least so many repeats. A sender over MLLP knows what it sent again.
     """
 
     sealed: int = 0
