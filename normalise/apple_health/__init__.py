@@ -22,14 +22,14 @@ from normalise.collecting import Body, Collector
 from normalise.measures.healthkit import KINDS, SLEEP, sample, slept
 from normalise.measures.observing import Moment, Observer, Sample
 from normalise.measures.people import add_device, add_patient, cleaned
-from normalise.measures.tables import number, version
+from normalise.measures.tables import mapping, number
 from normalise.measures.times import fhir, from_text
 from schemas.attribution import attribution
 from schemas.records import Normalised, SourceContext
 
 __all__ = ["MAPPING", "convert"]
 
-MAPPING: Final = version("apple-health")
+MAPPING: Final = mapping("apple-health", "apple_health")
 
 _PRESSURES: Final = ("HKQuantityTypeIdentifierBloodPressureSystolic", "HKQuantityTypeIdentifierBloodPressureDiastolic")
 _PRESSURE: Final = "HKCorrelationTypeIdentifierBloodPressure"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import schemas
+from normalise.tables import SCHEMAS, read_rows, version
 
-FOLDER: Final = Path(schemas.__file__).parent / "cda"
+FOLDER: Final = SCHEMAS / "cda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +96,8 @@ class DataElement:
 
 
 def rows(name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of one table, cells stripped.
-
-    Raises:
-        ValueError: A row has more or fewer cells than the heading: the table, not a document, is wrong.
-    """
-    with (FOLDER / name).open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream, restval=None), 2):
-            if None in row or None in row.values():
-                raise ValueError(f"schemas/cda/{name} line {number}: wrong number of cells")
-            yield {key: cell.strip() for key, cell in row.items()}
-
-
-def _digest() -> str:
-    """The tables and the code that runs them: a change of either is another mapping."""
-    whole = hashlib.sha256()
-    for folder, pattern in ((FOLDER, "*.csv"), (Path(__file__).parent, "*.py")):
-        for path in sorted(folder.rglob(pattern)):
-            whole.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"cda-{whole.hexdigest()[:16]}"
+    """Return the rows of one table of ``schemas/cda``."""
+    return read_rows(FOLDER / name)
 
 
 def _vocabularies() -> dict[str, dict[tuple[str, str], Term]]:
@@ -178,7 +158,7 @@ def oid(name: str) -> str:
     return TEMPLATES[name]
 
 
-MAPPING: Final = _digest()
+MAPPING: Final = version("cda", FOLDER.rglob("*.csv"), "cda", "hl7v2")
 TEMPLATES: Final = MappingProxyType({row["name"]: row["oid"] for row in rows("templates.csv")})
 DOCUMENTS: Final = MappingProxyType({row["template"]: row["name"] for row in rows("documents.csv")})
 REPORTS: Final = MappingProxyType({row["template"]: row["report"] for row in rows("documents.csv") if row["report"]})

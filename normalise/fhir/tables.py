@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import schemas
+from normalise.tables import SCHEMAS, read_rows, version
 
-FOLDER: Final = Path(schemas.__file__).parent / "fhir"
+FOLDER: Final = SCHEMAS / "fhir"
 _TABLES: Final = ("compartment", "compartment_own", "deleted", "deleted_own", "modifier_extensions")
 
 #: Lists of many patients at once are nobody's own: the key of one member must not decide over all.
@@ -20,24 +17,8 @@ _MANY: Final = frozenset({"Group"})
 
 
 def rows(name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of one table.
-
-    Raises:
-        ValueError: A row has more or fewer cells than the heading.
-    """
-    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream, restval=None), 2):
-            if None in row or None in row.values():
-                raise ValueError(f"schemas/fhir/{name}.csv line {number}: wrong number of cells")
-            yield row
-
-
-def _digest() -> str:
-    whole = hashlib.sha256()
-    paths = [FOLDER / f"{name}.csv" for name in _TABLES] + sorted(Path(__file__).parent.glob("*.py"))
-    for path in paths:
-        whole.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"fhir-{whole.hexdigest()[:16]}"
+    """Return the rows of one table of ``schemas/fhir``."""
+    return read_rows(FOLDER / f"{name}.csv")
 
 
 def _compartment() -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -54,11 +35,11 @@ def _deleted() -> dict[str, dict[str, Any]]:
 
 
 def _types() -> frozenset[str]:
-    text = (Path(schemas.__file__).parent / "resource_types.json").read_text(encoding="utf-8")
+    text = (SCHEMAS / "resource_types.json").read_text(encoding="utf-8")
     return frozenset(json.loads(text))
 
 
-MAPPING: Final = _digest()
+MAPPING: Final = version("fhir", (FOLDER / f"{name}.csv" for name in _TABLES), "fhir")
 #: Elements that say whose a resource is, those of its subject first; by type.
 COMPARTMENT: Final = MappingProxyType(_compartment())
 #: The least resource that says it was entered in error or is not active; types that cannot say so are not there.

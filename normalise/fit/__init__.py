@@ -21,14 +21,14 @@ from normalise.collecting import Body, Collector
 from normalise.fit.decoding import EPOCH, Message, clock, messages
 from normalise.measures.observing import Moment, Observer, Sample, statistic
 from normalise.measures.people import add_device, add_patient
-from normalise.measures.tables import number, rows, version
+from normalise.measures.tables import mapping, number, rows
 from normalise.measures.times import fhir
 from schemas.attribution import attribution
 from schemas.records import Normalised, SourceContext
 
 __all__ = ["MAPPING", "convert"]
 
-MAPPING: Final = version("fit")
+MAPPING: Final = mapping("fit", "fit")
 
 _GENDERS: Final = MappingProxyType({"male": "male", "female": "female"})
 #: Activities of monitoring whose cycles are pairs of steps (FIT profile, monitoring.steps).

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, cast
 
-import schemas
+from normalise.tables import SCHEMAS, read_rows, version
 
-FOLDER: Final = Path(schemas.__file__).parent / "hl7v2"
+FOLDER: Final = SCHEMAS / "hl7v2"
 
 #: Tables about the mapping, which change nothing of it.
 _ABOUT: Final = frozenset({"left_out.csv", "read_elsewhere.csv"})
@@ -106,25 +103,8 @@ def table_key(name: str) -> str:
 
 
 def rows(name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of one table, cells stripped.
-
-    Raises:
-        ValueError: A row has more or fewer cells than the heading: the table, not a message, is wrong.
-    """
-    with (FOLDER / name).open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream, restval=None), 2):
-            if None in row or None in row.values():
-                raise ValueError(f"schemas/hl7v2/{name} line {number}: wrong number of cells")
-            yield {key: cell.strip() for key, cell in row.items()}
-
-
-def _digest() -> str:
-    whole = hashlib.sha256()
-    for path in sorted(FOLDER.rglob("*.csv")):
-        if path.name in _ABOUT:
-            continue
-        whole.update(path.relative_to(FOLDER).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"hl7v2-{whole.hexdigest()[:16]}"
+    """Return the rows of one table of ``schemas/hl7v2``."""
+    return read_rows(FOLDER / name)
 
 
 def _vocabularies() -> dict[str, Vocabulary]:
@@ -155,7 +135,7 @@ def _events() -> dict[tuple[str, str], Event]:
     }
 
 
-MAPPING: Final = _digest()
+MAPPING: Final = version("hl7v2", (one for one in FOLDER.rglob("*.csv") if one.name not in _ABOUT), "hl7v2")
 VOCABULARIES: Final = MappingProxyType(_vocabularies())
 KINDS: Final = MappingProxyType(_kinds())
 EVENTS: Final = MappingProxyType(_events())

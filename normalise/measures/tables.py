@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import schemas
+from normalise.tables import SCHEMAS, read_rows, version
 
-FOLDER: Final = Path(schemas.__file__).parent / "wearables"
+FOLDER: Final = SCHEMAS / "wearables"
 LOINC: Final = "http://loinc.org"
 #: What no code system has a code for that this project is sure of.
 LOCAL: Final = "urn:xinglin:fhir:CodeSystem:measure"
@@ -57,24 +54,14 @@ class Measure:
 
 
 def rows(name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of one table, cells stripped.
-
-    Raises:
-        ValueError: A row has more or fewer cells than the heading: the table, not a record, is wrong.
-    """
-    with (FOLDER / name).open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream, restval=None), 2):
-            if None in row or None in row.values():
-                raise ValueError(f"schemas/wearables/{name} line {number}: wrong number of cells")
-            yield {key: cell.strip() for key, cell in row.items()}
+    """Return the rows of one table of ``schemas/wearables``."""
+    return read_rows(FOLDER / name)
 
 
-def version(media: str) -> str:
-    """Return the version of a mapping: a digest of all tables, so that a change of any of them shows."""
-    whole = hashlib.sha256()
-    for path in sorted(one for one in FOLDER.rglob("*") if one.suffix in {".csv", ".json"}):
-        whole.update(path.relative_to(FOLDER).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{media}-{whole.hexdigest()[:16]}"
+def mapping(media: str, package: str) -> str:
+    """Return the version of a wearables' mapping: all of its tables and schemas, and the code that runs them."""
+    tables = (one for one in FOLDER.rglob("*") if one.suffix in {".csv", ".json"})
+    return version(media, tables, package, "measures")
 
 
 def _measure(row: dict[str, str]) -> Measure:

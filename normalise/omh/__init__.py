@@ -23,7 +23,7 @@ from normalise.measures.healthkit import sample as kit_sample
 from normalise.measures.observing import Moment, Observer, Sample, statistic
 from normalise.measures.people import NOTE, add_device, add_patient, cleaned
 from normalise.measures.reading import parse
-from normalise.measures.tables import rows, version
+from normalise.measures.tables import mapping, rows
 from normalise.measures.times import fhir, from_text
 from normalise.omh.points import Json, Point, interval, points
 from schemas.attribution import attribution
@@ -31,7 +31,7 @@ from schemas.records import Normalised, SourceContext
 
 __all__ = ["MAPPING", "convert"]
 
-MAPPING: Final = version("omh")
+MAPPING: Final = mapping("omh", "omh")
 
 #: Elements that say how a value came about, and the measure they are a component of.
 _CONTEXT: Final = MappingProxyType(

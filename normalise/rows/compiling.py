@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path as File
 from typing import Any, Final, Literal
 
 from normalise.errors import set_aside
 from normalise.rows.converting import Make, columns_of, maker
 from normalise.rows.paths import Path, parse
 from normalise.rows.reading import Reader, condition
+from normalise.tables import version
 from schemas.records import SourceContext
 
 #: Texts that mean that nothing is known, where the mapping names none.
@@ -93,20 +93,8 @@ class RowMapping:
     tables: Mapping[str, TablePlan]
 
 
-def _digest(*parts: bytes) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(len(part).to_bytes(8, "big") + part)
-    return f"rows-{whole.hexdigest()[:16]}"
-
-
-def _code() -> str:
-    folder = File(__file__).parent
-    return _digest(*(path.read_bytes() for path in sorted(folder.glob("*.py"))))
-
-
 #: Version of the code that runs mappings; a record's own version takes its mapping in, too.
-MAPPING: Final = _code()
+MAPPING: Final = version("rows", (), "rows")
 
 # Mappings by the document's identity: the context hands over the same object for every row of a source.
 _COMPILED: Final[dict[int, tuple[Mapping[str, Any], RowMapping]]] = {}
@@ -149,7 +137,7 @@ def compiled(document: Mapping[str, Any]) -> RowMapping:
     maps = document.get("codes", {})
     canonical = json.dumps(document, sort_keys=True, default=str).encode()
     return RowMapping(
-        _digest(MAPPING.encode(), canonical),
+        f"{MAPPING}/{hashlib.sha256(canonical).hexdigest()[:16]}",
         frozenset(document.get("nulls", NULLS)),
         document.get("patients", {}).get("system", "patient"),
         defaults["dates"],

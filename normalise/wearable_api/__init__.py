@@ -23,7 +23,7 @@ from normalise.ids import local_uri
 from normalise.measures.observing import Moment, Observer, Sample
 from normalise.measures.people import NOTE, add_device, add_patient, cleaned
 from normalise.measures.reading import parse
-from normalise.measures.tables import number, rows, version
+from normalise.measures.tables import mapping, number, rows
 from normalise.measures.times import from_epoch, from_text, local, zone_of
 from normalise.wearable_api.paths import Item, get, items
 from schemas.attribution import attribution
@@ -31,7 +31,7 @@ from schemas.records import Normalised, SourceContext
 
 __all__ = ["MAPPING", "convert"]
 
-MAPPING: Final = version("wearable-api")
+MAPPING: Final = mapping("wearable-api", "wearable_api")
 
 _UNITS: Final = MappingProxyType({"s": 1.0, "ms": 0.001})
 _BASIC: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(Z|[+-]\d{4})", re.ASCII)

@@ -13,6 +13,7 @@ from normalise.hl7v2.building import Building
 from normalise.hl7v2.engine import Mapper, compile_condition, compile_path, mapper
 from normalise.hl7v2.message import Segment
 from normalise.hl7v2.tables import FOLDER, VOCABULARIES, rows
+from normalise.tables import version
 from schemas.records import SourceContext
 
 TABLES = sorted(path.stem for path in (FOLDER / "segments").glob("*.csv"))
@@ -64,8 +65,10 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_table_compiles(table: str) -> None:
-    mapper(table)
+def test_table_compiles_to_a_rule_for_every_row(table: str) -> None:
+    written = [int(row["field"].partition("-")[2]) for row in rows(f"segments/{table}.csv")]
+    assert written
+    assert [number for number, _, _ in mapper(table)._all] == sorted(written)
 
 
 def test_tables_use_every_vocabulary_that_columns_name() -> None:
@@ -186,3 +189,10 @@ def test_vocabulary_says_what_the_reference_says(corpora: Path, vocabulary: str,
             if term is None or term.code != target:
                 wrong[code] = (target, term)
     assert wrong == {}
+
+
+def test_the_version_names_tables_and_code_alike() -> None:
+    tables = sorted(FOLDER.rglob("*.csv"))
+    whole = version("hl7v2", tables, "hl7v2")
+    assert whole == version("hl7v2", reversed(tables), "hl7v2")
+    assert whole not in (version("hl7v2", tables[1:], "hl7v2"), version("hl7v2", tables))
