@@ -7,10 +7,15 @@ In the tests of a kind the suite is one statement, as in ``connectors.conformanc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
 
 from connectors.conformance import Check, Status
+from connectors.listening import Listener
+from schemas.records import RawRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,50 @@ class ListeningTrial:
     good: Sequence[bytes]
     bad: Mapping[str, bytes]
     unproved: Callable[[bytes], bytes | None] | None = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """Where a listener on trial lands: each record once; or nowhere, while it is broken."""
+
+    contents: list[bytes] = field(default_factory=list)
+    broken: bool = False
+
+    def land_many(self, raws: list[RawRecord]) -> Sequence[bool]:
+        """Return for each whether it was new."""
+        if self.broken:
+            raise OSError("nothing can be stored")
+        new = []
+        for raw in raws:
+            new.append(raw.content not in self.contents)
+            self.contents += [raw.content] if new[-1] else []
+        return new
+
+    def break_landing(self, broken: bool) -> None:
+        """Nothing can be stored, or everything again."""
+        self.broken = broken
+
+
+@contextmanager
+def serving(listener: Listener, seconds: float = 5.0) -> Iterator[Thread]:
+    """The listener runs in a thread of its own, which is yielded, until the context ends."""
+    ready, loop, stopped = Event(), asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        await listener.start()
+        ready.set()
+        await stopped.wait()
+        await listener.stop(grace_seconds=1)
+
+    thread = Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    ready.wait(seconds)
+    try:
+        yield thread
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join(seconds)
+        loop.close()
 
 
 def listening_conformance(trial: ListeningTrial) -> tuple[Check, ...]:

@@ -160,6 +160,14 @@ class PullConnector(ABC):
         self.digest = digest
         self.now = now
         self.bulk = bulk
+        self.prepare()
+
+    def prepare(self) -> None:  # noqa: B027  (a kind without settings of its own needs none)
+        """The kind's own settings are read and checked; nothing is opened before the first page is asked for.
+
+        Raises:
+            ConfigurationError: They cannot be used.
+        """
 
     def check(self) -> tuple[Finding, ...]:
         """Return what can be told of the source without taking anything from it; nothing is raised for its faults."""

@@ -21,17 +21,16 @@ import logging
 import os
 import stat
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from connectors.contract import HEAD_BYTES, BulkStore, DigestFactory, Finding, Found, Mark, PullConnector, utc_now
+from connectors.contract import HEAD_BYTES, Finding, Found, Mark, PullConnector
 from connectors.errors import Retry
 from connectors.settings import read_settings
-from schemas.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -110,16 +109,9 @@ class FolderConnector(PullConnector):
     #: The settings of the kind.
     shape: ClassVar[type[FolderSettings]] = FolderSettings
 
-    def __init__(
-        self,
-        source: Source,
-        home: Path,
-        digest: DigestFactory = hashlib.sha256,
-        now: Callable[[], datetime] = utc_now,
-        bulk: BulkStore | None = None,
-    ) -> None:
-        super().__init__(source, home, digest, now, bulk)
-        self.settings = read_settings(source, self.shape)
+    def prepare(self) -> None:
+        """The settings are read."""
+        self.settings = read_settings(self.source, self.shape)
         #: The file that ``contents`` is called for; its name may be a patient's.
         self.file: File | None = None
 

@@ -6,23 +6,20 @@ written to the server.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
-from connectors.contract import BulkStore, DigestFactory, Finding, Found, Mark, PullConnector, utc_now
+from connectors.contract import Finding, Found, Mark, PullConnector
 from connectors.his.fhir_bulk import Bulk
 from connectors.his.fhir_client import FhirClient
 from connectors.his.fhir_findings import findings
 from connectors.his.fhir_search import Search
 from connectors.his.fhir_settings import FhirSettings
 from connectors.settings import read_settings, secret
-from schemas.source import Source
 
 
 class FhirConnector(PullConnector):
@@ -33,20 +30,13 @@ class FhirConnector(PullConnector):
 
     media: ClassVar[str] = "fhir"
 
-    def __init__(
-        self,
-        source: Source,
-        home: Path,
-        digest: DigestFactory = hashlib.sha256,
-        now: Callable[[], datetime] = utc_now,
-        bulk: BulkStore | None = None,
-    ) -> None:
-        super().__init__(source, home, digest, now, bulk)
-        self.settings = read_settings(source, FhirSettings)
+    def prepare(self) -> None:
+        """The settings are read."""
+        self.settings = read_settings(self.source, FhirSettings)
         #: Waits between two attempts.
         self.sleep: Callable[[float], None] = time.sleep
         #: Returns the secret of a name; asked when the server wants it.
-        self.secret: Callable[[str], str] = partial(secret, home, source)
+        self.secret: Callable[[str], str] = partial(secret, self.home, self.source)
 
     def read(self, cursor: Mapping[str, Any]) -> Iterator[Found | Mark]:
         """Yield the server's resources from the cursor on, in its order."""

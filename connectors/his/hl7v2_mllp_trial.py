@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Final
 
-from connectors.conformance_listening import ListeningTrial
+from connectors.conformance_listening import ListeningTrial, Memory, serving
 from connectors.his.hl7v2_mllp import Listener, log
 from connectors.his.mllp import END, frame
 from connectors.listening import Inspect
-from schemas.records import RawRecord
 from schemas.source import Source
 
 _TLS: Final = ("certificate", "key", "client_ca")
@@ -25,32 +22,10 @@ _SECONDS: Final = 5.0
 _ACCEPTED: Final = (b"AA", b"CA")
 
 
-@dataclass(slots=True)
-class _Memory:
-    """Lands in memory, each record once; or nowhere, while it is broken."""
-
-    contents: list[bytes] = field(default_factory=list)
-    broken: bool = False
-
-    def land_many(self, raws: list[RawRecord]) -> Sequence[bool]:
-        """Return for each whether it was new."""
-        if self.broken:
-            raise OSError("nothing can be stored")
-        new = []
-        for raw in raws:
-            new.append(raw.content not in self.contents)
-            self.contents += [raw.content] if new[-1] else []
-        return new
-
-    def break_landing(self, broken: bool) -> None:
-        """Nothing can be stored, or everything again."""
-        self.broken = broken
-
-
 @contextmanager
 def trial(source: Source, home: Path, inspect: Inspect) -> Iterator[ListeningTrial]:
     """Yield a listener on a free port of this machine; where the source asks for certificates, one with TLS as well."""
-    memory, plain = _Memory(), {name: value for name, value in source.settings.items() if name not in _TLS}
+    memory, plain = Memory(), {name: value for name, value in source.settings.items() if name not in _TLS}
     with ExitStack() as stack:
         port = stack.enter_context(_listening(_own(source, plain), home, memory, inspect))
         unproved: Callable[[bytes], bytes | None] | None = None
@@ -121,40 +96,17 @@ def _deliver(port: int, message: bytes, tls: ssl.SSLContext | None = None) -> by
     return data.strip(b"\x0b\x1c\r")
 
 
-class _Hush(logging.Filter):
-    """Keeps what the trial's own listener says out of the log: its troubles are made on purpose."""
-
-    def __init__(self, thread: str) -> None:
-        super().__init__()
-        self._thread = thread
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether somebody else says it."""
-        return record.threadName != self._thread
-
-
 @contextmanager
-def _listening(source: Source, home: Path, memory: _Memory, inspect: Inspect) -> Iterator[int]:
-    """Yield the port of a listener that runs in a thread of its own until the context ends."""
+def _listening(source: Source, home: Path, memory: Memory, inspect: Inspect) -> Iterator[int]:
+    """Yield the port of a listener that runs until the context ends; its troubles, made on purpose, are not logged."""
     listener = Listener(source, home, memory.land_many, inspect, lambda _: None)
-    ready, loop = Event(), asyncio.new_event_loop()
-    stopped = asyncio.Event()
+    with serving(listener, _SECONDS) as thread:
 
-    async def serve() -> None:
-        await listener.start()
-        ready.set()
-        await stopped.wait()
-        await listener.stop(grace_seconds=1)
+        def others(record: logging.LogRecord) -> bool:
+            return record.threadName != thread.name
 
-    thread = Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-    hush = _Hush(thread.name)
-    log.addFilter(hush)
-    thread.start()
-    ready.wait(_SECONDS)
-    try:
-        yield listener.port
-    finally:
-        log.removeFilter(hush)
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(_SECONDS)
-        loop.close()
+        log.addFilter(others)
+        try:
+            yield listener.port
+        finally:
+            log.removeFilter(others)

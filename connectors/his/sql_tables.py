@@ -7,15 +7,13 @@ counts first, so that a row that it has and does not give is noticed. A table is
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from connectors.contract import BulkStore, DigestFactory, Finding, Found, Mark, PullConnector, utc_now
+from connectors.contract import Finding, Found, Mark, PullConnector
 from connectors.errors import Stop
 from connectors.his.sql_check import check
 from connectors.his.sql_compare import Comparison
@@ -27,7 +25,6 @@ from connectors.his.sql_session import Session
 from connectors.his.sql_settings import SqlSettings, Table, read_sql_settings
 from connectors.his.sql_shape import Drift, Shape, drifts
 from schemas.records import Refusal
-from schemas.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +43,10 @@ class TablesConnector(PullConnector):
     media: ClassVar[str] = "row"
     shape: ClassVar[type] = SqlSettings
 
-    def __init__(
-        self,
-        source: Source,
-        home: Path,
-        digest: DigestFactory = hashlib.sha256,
-        now: Callable[[], datetime] = utc_now,
-        bulk: BulkStore | None = None,
-    ) -> None:
-        super().__init__(source, home, digest, now, bulk)
-        self.settings = read_sql_settings(source)
-        self.session = Session(source, self.settings, home)
+    def prepare(self) -> None:
+        """The settings are read."""
+        self.settings = read_sql_settings(self.source)
+        self.session = Session(self.source, self.settings, self.home)
         self.drifted: tuple[Drift, ...] = ()
 
     def read(self, cursor: Mapping[str, Any]) -> Iterator[Found | Mark]:

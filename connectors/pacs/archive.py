@@ -17,18 +17,16 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 from zoneinfo import ZoneInfo
 
-from connectors.contract import BulkStore, DigestFactory, Found, Mark, PullConnector, utc_now
+from connectors.contract import Found, Mark, PullConnector
 from connectors.errors import Retry
 from connectors.pacs.instances import Taking, refused
 from connectors.pacs.progress import Known, Progress, short
 from connectors.pacs.settings import ArchiveSettings
 from connectors.pacs.studies import INSTANCE, SERIES, STUDY, Object, Study, is_uid, manifest
 from connectors.settings import read_settings, secret
-from schemas.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -77,17 +75,10 @@ class ArchiveConnector(PullConnector):
     shape: ClassVar[type[ArchiveSettings]]
     page_records: ClassVar[int] = 200
 
-    def __init__(
-        self,
-        source: Source,
-        home: Path,
-        digest: DigestFactory = hashlib.sha256,
-        now: Callable[[], datetime] = utc_now,
-        bulk: BulkStore | None = None,
-    ) -> None:
-        super().__init__(source, home, digest, now, bulk)
-        self.options = read_settings(source, self.shape)
-        self.zone = ZoneInfo(source.time_zone)
+    def prepare(self) -> None:
+        """The settings are read."""
+        self.options = read_settings(self.source, self.shape)
+        self.zone = ZoneInfo(self.source.time_zone)
         self.pace = Pace(self.options.objects_per_second)
         self._left = 0
 

@@ -6,47 +6,23 @@ subscriber and nothing else; the hospital's broker and the source's session ther
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event, Thread
 from typing import Final
 
-from connectors.conformance_listening import ListeningTrial
+from connectors.conformance_listening import ListeningTrial, Memory, serving
 from connectors.wearables.mqtt import MqttListener
-from schemas.records import RawRecord
 from schemas.source import Source
 
 _SECONDS: Final = 3.0
 #: Settings of the hospital's own broker, of no use at this one.
 _THEIRS: Final = ("tls", "ca", "certificate", "key_secret", "username", "password_secret", "port")
 _CONNECT, _PUBACK, _SUBSCRIBE, _PINGREQ, _DISCONNECT = 1, 4, 8, 12, 14
-
-
-@dataclass(slots=True)
-class _Memory:
-    """Lands in memory, each record once; or nowhere, while it is broken."""
-
-    contents: list[bytes] = field(default_factory=list)
-    broken: bool = False
-
-    def land_many(self, raws: list[RawRecord]) -> Sequence[bool]:
-        """Return for each whether it was new."""
-        if self.broken:
-            raise OSError("nothing can be stored")
-        new = []
-        for raw in raws:
-            new.append(raw.content not in self.contents)
-            self.contents += [raw.content] if new[-1] else []
-        return new
-
-    def break_landing(self, broken: bool) -> None:
-        """Nothing can be stored, or everything again."""
-        self.broken = broken
 
 
 class _Broker:
@@ -134,12 +110,13 @@ def trial(source: Source, home: Path) -> Iterator[ListeningTrial]:
     settings = {name: value for name, value in source.settings.items() if name not in _THEIRS}
     filters = settings.get("topics")
     first = filters[0] if isinstance(filters, list) else str(filters)
-    memory = _Memory()
+    memory = Memory()
     with ExitStack() as stack:
         broker = _Broker(first.replace("+", "trial").replace("#", "trial"))
         stack.callback(broker.close)
         own = replace(source, settings={**settings, "host": "127.0.0.1", "port": broker.port, "version": "3.1.1"})
-        stack.enter_context(_listening(MqttListener(own, home, memory.land_many, lambda _: None, lambda _: None)))
+        listener = MqttListener(own, home, memory.land_many, lambda _: None, lambda _: None)
+        stack.enter_context(serving(listener, _SECONDS))
         broker.subscribed.wait(_SECONDS)
         yield ListeningTrial(
             broker.deliver,
@@ -154,25 +131,3 @@ def trial(source: Source, home: Path) -> Iterator[ListeningTrial]:
 def _payload(content: bytes) -> bytes:
     """Return what was published: the user's id that a topic level says stands before it."""
     return content[content.find(b"{") :]
-
-
-@contextmanager
-def _listening(listener: MqttListener) -> Iterator[None]:
-    """The listener runs in a thread of its own until the context ends."""
-    ready, loop, stopped = Event(), asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        await listener.start()
-        ready.set()
-        await stopped.wait()
-        await listener.stop(grace_seconds=1)
-
-    thread = Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-    thread.start()
-    ready.wait(_SECONDS)
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(_SECONDS)
-        loop.close()
