@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 PATIENCE = 60
 
 
-class Server:
+class Server(ABC):
     """One server.
 
     Args:
@@ -61,16 +62,16 @@ class Server:
             iter(found), None
         )
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  (not every server needs it)
         """What must stand in the folder before the first start stands there."""
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return what starts it in the foreground."""
-        raise NotImplementedError
 
+    @abstractmethod
     def environment(self) -> dict[str, str]:
         """Return the variables by which tests find it."""
-        raise NotImplementedError
 
     def ready(self) -> bool:
         """Whether it answers."""

@@ -12,7 +12,7 @@ import asyncio
 import ssl
 import struct
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -69,6 +69,7 @@ class Broker:
     Attributes:
         published: QoS 1 messages taken from publishers.
         delivered: QoS 1 messages acknowledged by subscribers.
+        broken: Connections that ended without a DISCONNECT, by how.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Broker:
     ) -> None:
         self.sessions = sessions if sessions is not None else {}
         self.published = self.delivered = 0
+        self.broken: Counter[str] = Counter()
         self.port = port
         self._users = users
         self._tls = tls
@@ -145,8 +147,8 @@ class Broker:
                     break
                 self._handle(peer, packet)
                 await writer.drain()
-        except (OSError, wire.Malformed, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
+        except (OSError, wire.Malformed, asyncio.IncompleteReadError, asyncio.CancelledError) as ended:
+            self.broken[type(ended).__name__] += 1
         finally:
             self._handlers.discard(task)
             if peer is not None:

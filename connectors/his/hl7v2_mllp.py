@@ -62,6 +62,7 @@ class ListenerCounts:
         failed: Messages not answered because they could not be made durable.
         turned_away: Connections closed at once because there were too many, or closed for memory.
         timed_out: Connections closed for silence or slowness.
+        lost: Connections whose peer went away without closing them.
         ignored_bytes: Bytes outside of messages.
     """
 
@@ -71,6 +72,7 @@ class ListenerCounts:
     failed: int = 0
     turned_away: int = 0
     timed_out: int = 0
+    lost: int = 0
     ignored_bytes: int = 0
 
 
@@ -201,7 +203,7 @@ class Listener:
         try:
             await self._serve(connection)
         except _Closing:
-            pass
+            log.debug("%s: connection closed on purpose", self.source.id)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not take the others' connections down
             log.error("%s: connection closed by %s", self.source.id, type(error).__name__)
         finally:
@@ -215,7 +217,7 @@ class Listener:
         except TimeoutError:
             self.counts.timed_out += 1
         except OSError:
-            pass  # the peer is gone
+            self.counts.lost += 1
         if connection.deframer.in_frame and not self._stopping:
             await self._refuse("truncated")
 

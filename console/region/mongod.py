@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +114,10 @@ def _await_primary(process: Process, port: int, folder: Path) -> None:
         while time.monotonic() < deadline:
             if not process.alive():
                 raise RegionError(f"mongod ended while starting; see {folder / 'mongod.log'}. {WAYS_OUT}")
-            try:
+            with suppress(PyMongoError):  # not listening yet: ask again
                 if client.admin.command("hello").get("isWritablePrimary"):
                     return
                 _initiate(client, port)
-            except PyMongoError:
-                pass  # not listening yet: ask again
             time.sleep(0.1)
     raise RegionError(f"mongod is not primary after {START_SECONDS:.0f} s; see {folder / 'mongod.log'}. {WAYS_OUT}")
 
