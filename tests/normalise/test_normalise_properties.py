@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from normalise.errors import SetAside
 from normalise.hl7v2 import MAPPING, convert, inspect
 from schemas.reasons import REASONS
-from schemas.records import Normalised, SourceContext
+from schemas.records import Normalised, Refusal, SourceContext
 
 CONTEXT = SourceContext("s", "hospital-east", "Asia/Shanghai")
 ADT = (
@@ -65,23 +65,25 @@ PIECE = st.one_of(
 )
 
 
-def accept(content: bytes) -> Normalised | None:
-    """Convert; the only other outcome is SetAside with a known reason, of which inspect says the same."""
+def accept(content: bytes) -> Normalised | Refusal:
+    """Convert; the only other outcome is SetAside with a refusal of which inspect says the same."""
     refusal = inspect(content, CONTEXT)
     try:
         found = convert(content, CONTEXT)
     except SetAside as error:
         assert error.refusal == refusal
-        assert error.refusal.code in REASONS
-        return None
+        return error.refusal
     assert refusal is None
     return found
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_converted_or_set_aside(content: bytes) -> None:
-    accept(content)
-    accept(b"MSH|^~\\&|" + content)
+def test_any_bytes_are_set_aside_and_any_behind_a_header_are_converted_or_set_aside(content: bytes) -> None:
+    refused = accept(content)
+    assert isinstance(refused, Refusal)
+    assert refused.code in REASONS
+    begun = accept(b"MSH|^~\\&|" + content)
+    assert isinstance(begun, Normalised) or begun.code in REASONS
 
 
 @settings(max_examples=300)
@@ -92,8 +94,11 @@ def test_damaged_messages_are_converted_or_set_aside(segments: tuple[str, ...], 
         at = data.draw(st.integers(0, len(whole)))
         whole = whole[:at] + data.draw(PIECE) + whole[at + data.draw(st.integers(0, 12)) :]
     found = accept(whole.encode("utf-8", "replace"))
-    if found is not None:
-        json.dumps([one.body for one in found.resources], ensure_ascii=False, allow_nan=False).encode()
+    if isinstance(found, Refusal):
+        assert found.code in REASONS
+    else:
+        bodies = [one.body for one in found.resources]
+        assert json.loads(json.dumps(bodies, ensure_ascii=False, allow_nan=False).encode()) == bodies
 
 
 @given(st.sampled_from([ADT, ORU]), st.permutations(range(3)))

@@ -233,16 +233,29 @@ def test_parts_come_back_however_the_body_is_cut(bodies: list[bytes], size: int)
     assert [b"".join(part) for part in Parts(pieces, b"mark")] == bodies
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=200), st.integers(1, 20))
-def test_no_body_causes_anything_but_malformed(noise: bytes, size: int) -> None:
+NOISE = st.lists(
+    st.one_of(st.binary(max_size=40), st.sampled_from([b"--mark", b"\r\n--mark", b"--", b"\r\n", b"A: b\r\n\r\n"])),
+    max_size=8,
+).map(b"".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NOISE, st.integers(1, 20))
+def test_parts_of_any_body_stand_in_it_and_only_malformed_ends_them(noise: bytes, size: int) -> None:
     for whole in (noise, b"--mark\r\n" + noise, b"--mark\r\n\r\n" + noise + b"\r\n--mark"):
         pieces = (whole[at : at + size] for at in range(0, len(whole), size))
+        parts: list[bytes] = []
+        closed = True
         try:
             for part in Parts(pieces, b"mark"):
-                b"".join(part)
+                parts.append(b"")
+                for piece in part:
+                    parts[-1] += piece
         except Malformed:
-            pass
+            closed = False
+        assert all(part in whole for part in parts)
+        assert sum(map(len, parts)) <= len(whole)
+        assert not closed or b"\r\n--mark--" in b"\r\n" + whole
 
 
 @pytest.mark.parametrize(

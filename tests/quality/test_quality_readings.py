@@ -124,12 +124,15 @@ def test_what_is_no_time_is_none(found: list[Any]) -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.text(), st.integers(), st.floats(), st.dictionaries(st.text(), st.text()))))
-def test_readings_never_raise(found: list[Any]) -> None:
-    for read in readings.READINGS.values():
-        read(found)
+def test_readings_give_a_plain_value_or_none_of_whatever_was_found(found: list[Any]) -> None:
+    given = {name: read(found) for name, read in readings.READINGS.items()}
+    assert {name for name, one in given.items() if not isinstance(one, str | int | float | None)} == set()
+    assert {name for name in readings.NUMERIC if not isinstance(given[name], float | None)} == set()
+    assert given["present"] is bool(found)
+    assert given["count"] == len(found)
 
 
 @given(st.from_regex(re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?"), fullmatch=True))
-def test_dates_at_the_ends_of_the_calendar_never_raise(text: str) -> None:
-    readings.earliest([text])
-    readings.latest([text])
+def test_dates_at_the_ends_of_the_calendar_begin_before_they_end_or_are_none(text: str) -> None:
+    first, last = readings.earliest([text]), readings.latest([text])
+    assert first is None or last is None or first < last

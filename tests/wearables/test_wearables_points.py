@@ -12,6 +12,7 @@ from wearables_world import AT, CONTEXT, become, bodies, coded, heart_rate, poin
 from normalise import SetAside, convert
 from normalise.omh import MAPPING
 from normalise.omh.shapes import SCHEMAS, shape
+from schemas.reasons import REASONS
 
 IEEE = {
     "uuid": "123e4567-e89b-12d3-a456-426655440000", "source_creation_date_time": "2026-01-05T07:30:05Z",
@@ -182,9 +183,11 @@ def test_refusal_never_repeats_the_value() -> None:
 def test_whatever_bytes_raise_nothing_but_set_aside(content: bytes) -> None:
     for media in ("omh", "apple-health", "fit", "wearable-api"):
         try:
-            convert(media, content, CONTEXT)
-        except SetAside:
-            continue
+            made = convert(media, content, CONTEXT)
+        except SetAside as error:
+            assert error.refusal.code in REASONS
+        else:
+            assert made.resources
 
 
 JSON = st.recursive(
@@ -205,9 +208,12 @@ def test_whatever_stands_in_a_point_gives_valid_resources_or_a_refusal(value: ob
         node = node[step]
     node[place[-1]] = value
     try:
-        become("omh", json.loads(json.dumps(whole)))
+        made = become("omh", json.loads(json.dumps(whole)))
     except SetAside as error:
+        assert error.refusal.code in REASONS
         assert error.refusal.where.startswith("$") or error.refusal.code == "not_json"
+    else:
+        assert bodies(made)
 
 
 def test_every_shipped_schema_compiles_and_judges_every_kind_of_value() -> None:
