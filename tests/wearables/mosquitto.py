@@ -39,7 +39,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """It listens."""
-        assert PROGRAM is not None
+        assert PROGRAM is not None, "the program mosquitto is missing: apt-get install mosquitto"
         self._process = subprocess.Popen([PROGRAM, "-c", str(self._folder / "mosquitto.conf")])
         for _ in range(200):
             with socket.socket() as probe:
