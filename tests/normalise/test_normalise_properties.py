@@ -7,9 +7,9 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verdicts import verdict
 
-from normalise.errors import SetAside
-from normalise.hl7v2 import MAPPING, convert, inspect
+from normalise.hl7v2 import MAPPING, convert
 from schemas.reasons import REASONS
 from schemas.records import Normalised, Refusal, SourceContext
 
@@ -65,24 +65,12 @@ PIECE = st.one_of(
 )
 
 
-def accept(content: bytes) -> Normalised | Refusal:
-    """Convert; the only other outcome is SetAside with a refusal of which inspect says the same."""
-    refusal = inspect(content, CONTEXT)
-    try:
-        found = convert(content, CONTEXT)
-    except SetAside as error:
-        assert error.refusal == refusal
-        return error.refusal
-    assert refusal is None
-    return found
-
-
 @given(st.binary(max_size=300))
 def test_any_bytes_are_set_aside_and_any_behind_a_header_are_converted_or_set_aside(content: bytes) -> None:
-    refused = accept(content)
+    refused = verdict(content, CONTEXT)
     assert isinstance(refused, Refusal)
     assert refused.code in REASONS
-    begun = accept(b"MSH|^~\\&|" + content)
+    begun = verdict(b"MSH|^~\\&|" + content, CONTEXT)
     assert isinstance(begun, Normalised) or begun.code in REASONS
 
 
@@ -93,7 +81,7 @@ def test_damaged_messages_are_converted_or_set_aside(segments: tuple[str, ...], 
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(whole)))
         whole = whole[:at] + data.draw(PIECE) + whole[at + data.draw(st.integers(0, 12)) :]
-    found = accept(whole.encode("utf-8", "replace"))
+    found = verdict(whole.encode("utf-8", "replace"), CONTEXT)
     if isinstance(found, Refusal):
         assert found.code in REASONS
     else:

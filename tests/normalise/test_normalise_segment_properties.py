@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verdicts import verdict
 
-from normalise.errors import SetAside
-from normalise.hl7v2 import convert, inspect
 from quality.structure import check_structure
 from schemas.reasons import REASONS
 from schemas.records import Normalised, Refusal, SourceContext
@@ -235,14 +234,10 @@ def message(event: str, segments: list[str] | tuple[str, ...]) -> bytes:
 
 
 def accept(content: bytes) -> Normalised | Refusal:
-    """Valid resources, each id of a type once; or a refusal that inspect gives as well."""
-    refusal = inspect(content, CONTEXT)
-    try:
-        found = convert(content, CONTEXT)
-    except SetAside as error:
-        assert error.refusal == refusal
-        return error.refusal
-    assert refusal is None
+    """Valid resources, each id of a type once; or a refusal."""
+    found = verdict(content, CONTEXT)
+    if isinstance(found, Refusal):
+        return found
     faults = [(one.type, check_structure(one.body)) for one in found.resources]
     assert [one for one in faults if one[1]] == []
     assert len({(one.type, one.id) for one in found.resources}) == len(found.resources)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wearables_world import AT, CONTEXT, become, bodies, coded, heart_rate, point, quantities, refusal
 
@@ -179,6 +179,7 @@ def test_refusal_never_repeats_the_value() -> None:
     assert secret not in found.message + found.where
 
 
+@settings(deadline=None)  # the first record of a kind reads its tables
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_whatever_bytes_raise_nothing_but_set_aside(content: bytes) -> None:
     for media in ("omh", "apple-health", "fit", "wearable-api"):
@@ -187,7 +188,7 @@ def test_whatever_bytes_raise_nothing_but_set_aside(content: bytes) -> None:
         except SetAside as error:
             assert error.refusal.code in REASONS
         else:
-            assert made.resources
+            assert made.resources or made.notes
 
 
 JSON = st.recursive(
@@ -200,6 +201,7 @@ PLACES = [("header",), ("body",), ("body", "heart_rate"), ("body", "effective_ti
           ("body", "descriptive_statistic"), ("body", "user_notes")]  # fmt: skip
 
 
+@settings(deadline=None)  # the first resource of a type compiles its checker
 @given(JSON, st.sampled_from(PLACES))
 def test_whatever_stands_in_a_point_gives_valid_resources_or_a_refusal(value: object, place: tuple[str, ...]) -> None:
     whole = point("heart-rate", "2.0", heart_rate(), acquisition_provenance={"source_name": "x"})
