@@ -14,11 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import issue
 from hl7.client import MLLPClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -512,41 +512,7 @@ def test_port_in_use_stops_with_a_sentence(serve: Callable[..., Served], source_
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hospital's authority, the listener's certificate and a client's, both signed by it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    folder = tmp_path_factory.mktemp("tls")
-    now = datetime.now(UTC)
-
-    def issue(name: str, signer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None) -> ec.EllipticCurvePrivateKey:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        issuer, signing = signer or (subject, key)
-        certificate = (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
-            .add_extension(x509.KeyUsage(True, *(False,) * 4, signer is None, signer is None, False, False), True)
-            .sign(signing, hashes.SHA256())
-        )  # fmt: skip
-        pem = serialization.Encoding.PEM
-        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
-        (folder / f"{name}.key").write_bytes(
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-        return key
-
-    authority = issue("authority", None)
-    signer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]), authority)
-    issue("listener", signer)
-    issue("client", signer)
-    return folder
+    return issue(tmp_path_factory.mktemp("tls"), "listener", "client")
 
 
 def test_tls_with_a_clients_certificate_is_served_and_others_are_not(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import issue
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -144,21 +143,14 @@ def test_token_goes_to_no_other_origin(smart: Any, keys: dict[str, Pair]) -> Non
 
 
 def test_server_whose_certificate_is_not_trusted_is_refused(connect: Connect, tmp_path: Path) -> None:
-    """A TLS server with a certificate that signs itself: refused, and taken once its authority is named."""
+    """A TLS server with a certificate of an authority of its own: refused, and taken once that is named."""
     import ssl
     from threading import Thread
 
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl makes the certificate and is not here")
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
+    issue(tmp_path, "server")
     server = FhirServer(patients=1)
     trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trusted.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    trusted.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
     server._http.socket = trusted.wrap_socket(server._http.socket, server_side=True)
     server.origin = server.origin.replace("http://", "https://")
     server.base = server.base.replace("http://", "https://")
@@ -166,7 +158,7 @@ def test_server_whose_certificate_is_not_trusted_is_refused(connect: Connect, tm
     try:
         with pytest.raises(Stop, match="certificate is not trusted"):
             count(connect(server.base))
-        assert count(connect(server.base, ca_file="cert.pem")) == len(server.current([]))
+        assert count(connect(server.base, ca_file="authority.pem")) == len(server.current([]))
     finally:
         server.stop()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import issue
 from dicom_made import made
 from pacs_world import DAY, NOW, Kept, contents, dataset, dimse, is_manifest, pulled
 from pydicom.config import IGNORE
@@ -328,28 +328,22 @@ def test_settings_that_cannot_be_used_are_refused(pacs: Pacs, settings: dict[str
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 signed by itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=pacs", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
+    """An authority and the archive's certificate for 127.0.0.1."""
+    return issue(tmp_path_factory.mktemp("tls"), "pacs")
 
 
 @pytest.fixture
 def secured(certificates: Path) -> Iterator[Pacs]:
     """An archive that speaks TLS."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    context.load_cert_chain(certificates / "pacs.pem", certificates / "pacs.key")
     with Pacs(tls=context) as running:
         yield running
 
 
 def test_archive_over_tls_is_read_and_one_with_an_unknown_certificate_is_not(secured: Pacs, certificates: Path) -> None:
     sent = secured.fill([DAY], 1)
-    records, _ = pulled(dimse(secured, home=certificates, tls=True, tls_authority="cert.pem"))
+    records, _ = pulled(dimse(secured, home=certificates, tls=True, tls_authority="authority.pem"))
     assert len(records) == sent.received
     with pytest.raises(Retry, match="TLS"):
         pulled(dimse(secured, tls=True, attempts=1))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from certificates import issue
 from wearables_world import Store, source_of
 
 from connectors.registry import open_listener
@@ -19,38 +19,7 @@ from simulators.broker import Broker
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, the broker's certificate and a client's."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    made, now = tmp_path_factory.mktemp("tls"), datetime.now(UTC)
-    pem = serialization.Encoding.PEM
-
-    def issue(name: str, signer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None) -> ec.EllipticCurvePrivateKey:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        issuer, signing = signer or (subject, key)
-        certificate = (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
-            .add_extension(x509.KeyUsage(True, *(False,) * 4, signer is None, signer is None, False, False), True)
-            .sign(signing, hashes.SHA256())
-        )  # fmt: skip
-        (made / f"{name}.pem").write_bytes(certificate.public_bytes(pem))
-        plain = serialization.NoEncryption()
-        (made / f"{name}.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-        return key
-
-    signer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]), issue("authority", None))
-    for name in ("broker", "client"):
-        issue(name, signer)
-    return made
+    return issue(tmp_path_factory.mktemp("tls"), "broker", "client")
 
 
 def served(folder: Path) -> ssl.SSLContext:
