@@ -19,6 +19,7 @@ from console.screen import columns, say
 
 if TYPE_CHECKING:
     from ledger.replica import Replica
+    from ledger.storage_check import StorageReport
 
 app = typer.Typer(help="The consortium's chain: blocks, who confirmed them, proofs.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -134,21 +135,50 @@ def block_facts(replica: Replica, height: int) -> dict[str, Any]:
 
 
 @app.command("verify")
-def verify(whose: Whose = None, as_json: Json = False) -> None:
+def verify(
+    whose: Whose = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="Look for every record in its owner's store, too; no key is needed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Compute every hash, root, signature and leaf of the replicas again; exit 1 where anything is wrong."""
     from ledger.chain_check import verify_chain
 
     with sentences(), progress() as follow:
-        reports = {name: verify_chain(one, follow(name)) for name, one in _some(whose).items()}
+        found = _some(whose)
+        reports = {name: verify_chain(one, follow(name)) for name, one in found.items()}
+        stores = _stores(found, follow("stored")) if stored else {}
     if as_json:
-        print_json({name: asdict(report) | {"ok": report.ok} for name, report in reports.items()})
+        chains = {name: asdict(report) | {"ok": report.ok} for name, report in reports.items()}
+        print_json({**chains, **({"stored": {name: asdict(one) for name, one in stores.items()}} if stored else {})})
     else:
         for name, report in reports.items():
-            found = "holds" if report.fault is None else f"block {report.fault.height}: {report.fault.message}"
+            what = "holds" if report.fault is None else f"block {report.fault.height}: {report.fault.message}"
             counted = f"{report.blocks} blocks, {report.entries} entries, {report.signatures} signatures"
-            say(f"{name:18} {counted}: {found}")
-    if not all(report.ok for report in reports.values()):
+            say(f"{name:18} {counted}: {what}")
+        for name, one in stores.items():
+            say(f"{name:18} {one.entries} records looked for, {one.wrong} wrong")
+            for fault in one.faults:
+                say(f"  {fault}")
+    if not all(report.ok for report in reports.values()) or any(one.wrong for one in stores.values()):
         raise typer.Exit(REFUSED)
+
+
+def _stores(found: dict[str, Replica], follow: Callable[[int, int], None]) -> dict[str, StorageReport]:
+    """Look at every store that this machine reaches, by the longest of these replicas."""
+    from ledger.opening import StoredEnvelopes
+    from ledger.storage_check import check_storage
+
+    replica = max(found.values(), key=lambda one: one.view.head.height)
+    return check_storage(replica, StoredEnvelopes(site().client), _kept(), follow)
+
+
+def _kept() -> list[str]:
+    """Return whose records are kept where this machine reaches them."""
+    at = site()
+    stand = set(at.client.list_database_names())
+    return [one.id for one in at.region.institutions if f"xinglin_{one.id}" in stand]
 
 
 @app.command("prove")
@@ -158,14 +188,23 @@ def prove(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default stdout.")] = None,
     whose: Whose = None,
 ) -> None:
-    """Write the proof file of one record, to be checked by anyone with `verify-proof`."""
+    """Write the proof file of one record, to be checked by anyone with `verify-proof`.
+
+    Refused where the stored record is not the one that the chain knows.
+    """
+    from ledger.opening import StoredEnvelopes
     from ledger.proving import prove as prove_record
+    from ledger.storage_check import check_stored
 
     with sentences():
+        replica, rid = _one(whose), _rid(record)
         try:
-            proof = prove_record(_one(whose), _rid(record), version)
+            proof = prove_record(replica, rid, version)
         except KeyError as error:
             fail(str(error.args[0]))
+        for institution in _kept():
+            with suppress(KeyError):  # another institution's
+                check_stored(replica, rid, version, institution, StoredEnvelopes(site().client))
     text = orjson.dumps(proof, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if output is None:
         typer.echo(text, nl=False)

@@ -64,16 +64,22 @@ def check_envelopes(
         index = next(i for i, end in enumerate(ends) if place < end)
         start = ends[index] - len(batches[index].leaves)
         leaf = RecordLeaf.decode(batches[index].leaves.record(place - start))
-        _check_envelope(source.fetch(names[index], _locator(leaf)), leaf, index, place - start)
+        envelope = source.fetch(names[index], locator(leaf))
+        check_envelope(envelope, leaf, f"record {place - start} of batch {index}")
     return len(places)
 
 
-def _locator(leaf: RecordLeaf) -> str:
+def locator(leaf: RecordLeaf) -> str:
+    """Return under which name the submitter says that it keeps the envelope."""
     return leaf.locator.decode("utf-8", "replace")
 
 
-def _check_envelope(envelope: bytes | None, leaf: RecordLeaf, index: int, place: int) -> None:
-    where = f"record {place} of batch {index}"
+def check_envelope(envelope: bytes | None, leaf: RecordLeaf, where: str) -> None:
+    """The envelope is the one that was signed.
+
+    Raises:
+        Refused: It is missing, or another one; ``where`` names it.
+    """
     if envelope is None:
         raise Refused("address", "4", f"{where}: no envelope where the submitter says it lies")
     if len(envelope) != leaf.ct_len or sm3(envelope) != leaf.ct_digest:

@@ -200,6 +200,36 @@ def test_proof_that_cannot_be_written_is_told_in_a_sentence(here: Xinglin, at: S
     assert done.told == f"xinglin: {empty}/no/such: cannot be written: No such file or directory\n"
 
 
+@pytest.mark.parametrize("loss", ["changed", "gone"])
+def test_a_stored_record_that_is_not_the_signed_one_is_named_and_not_proved(
+    here: Xinglin, at: Site, tmp_path: Path, loss: str
+) -> None:
+    records = at.client["xinglin_lab-centre"]["records"]
+    document = records.find_one({"latest": True})
+    assert document is not None
+    assert here("ledger", "verify", "--stored").code == 0
+    out, rid = tmp_path / "proof.json", document["rid"].hex()
+    try:
+        if loss == "changed":
+            envelope = bytearray(document["envelope"])
+            envelope[40] ^= 1
+            records.update_one({"_id": document["_id"]}, {"$set": {"envelope": Binary(bytes(envelope))}})
+        else:
+            records.delete_one({"_id": document["_id"]})
+        assert here("ledger", "verify").code == 0  # the chain itself holds
+        done = here("ledger", "verify", "--stored")
+        assert (done.code, done.output.decode().count(document["_id"])) == (1, 1)
+        assert json.loads(here("ledger", "verify", "--stored", "--json").output)["stored"]["lab-centre"]["wrong"] == 1
+        refused = here("ledger", "prove", rid, "-o", out)
+        assert refused.code == 1
+        assert document["_id"] in refused.told
+        assert not out.exists()
+    finally:
+        records.replace_one({"_id": document["_id"]}, document, upsert=True)
+    assert here("ledger", "verify", "--stored").code == 0
+    assert here("ledger", "prove", rid, "-o", out).code == 0
+
+
 def test_a_changed_replica_is_named_by_verify_and_the_others_hold(here: Xinglin, at: Site) -> None:
     assert text(here("ledger", "verify")).count(": holds\n") == 6
     blocks = at.client["ledger_nursing-home"]["blocks"]
