@@ -15,7 +15,7 @@ import typer
 
 from console.exits import REFUSED, UNREADABLE, USAGE, fail, print_json, sentences
 from console.records import site, vaults
-from console.screen import columns, say
+from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
     from ledger.replica import Replica
@@ -145,7 +145,7 @@ def verify(
     """Compute every hash, root, signature and leaf of the replicas again; exit 1 where anything is wrong."""
     from ledger.chain_check import verify_chain
 
-    with sentences(), progress() as follow:
+    with sentences(), quiet_libraries(), progress() as follow:
         found = _some(whose)
         reports = {name: verify_chain(one, follow(name)) for name, one in found.items()}
         stores = _stores(found, follow("stored")) if stored else {}
@@ -233,7 +233,8 @@ def verify_proof(
     except OSError as error:
         fail(f"{error.filename}: cannot be read: {error.strerror}", UNREADABLE)
     try:
-        verdict = check(proof, trusted, sealed, int(datetime.now(UTC).timestamp() * 1000))
+        with quiet_libraries():
+            verdict = check(proof, trusted, sealed, int(datetime.now(UTC).timestamp() * 1000))
     except ProofError as error:
         fail(str(error))
     if as_json:

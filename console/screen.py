@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from textwrap import fill
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """What compiled libraries print by themselves reaches nobody: GmSSL names lines of its source for a bad signature.
+
+    What we say on stderr does: it goes there by another descriptor meanwhile.
+    """
+    try:
+        ours = sys.stderr.fileno() == 2
+    except (OSError, ValueError):  # captured by whoever runs us
+        ours = False
+    said, kept, null = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    said.flush()
+    if ours:
+        sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, encoding=said.encoding, errors=said.errors)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        if ours:
+            sys.stderr.close()
+            sys.stderr = said
+        os.close(kept)
+        os.close(null)
 
 
 def say(text: str) -> None:

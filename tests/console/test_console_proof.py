@@ -155,3 +155,14 @@ def test_it_needs_no_database_no_region_and_no_driver(file: Write, anchor: Path,
     assert "ledger" in loaded
     assert not loaded & {"pymongo", "airflow", "pandas", "great_expectations", "dags", "vault", "normalise"}
     assert list(empty.iterdir()) == []
+
+
+def test_a_bad_signature_is_told_in_a_sentence_and_no_library_speaks_of_itself(
+    process: Xinglin, file: Write, anchor: Path
+) -> None:
+    qc = PROOF["head"]["commit_qc"]
+    proof = copy.deepcopy(PROOF)
+    proof["head"]["commit_qc"] = qc[:-2] + ("00" if qc[-2:] != "00" else "01")
+    done = process("ledger", "verify-proof", file("proof.json", json.dumps(proof).encode()), "--anchor", anchor)
+    assert done.code == 1
+    assert re.fullmatch(r"xinglin: .*signature.*\n", done.told)
