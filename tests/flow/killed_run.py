@@ -5,10 +5,9 @@ Arguments: n (0 for never). Run by test_flow_killed.py, with the home in the env
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
+from killed import KilledBefore
 from pymongo import monitoring
 
 from dags.steps import ingest, publish
@@ -19,27 +18,9 @@ from schemas.home import Home
 LAB = "lab-centre-lis"
 
 
-class Reaper(monitoring.CommandListener):
-    """Kills this process before its n-th command."""
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Nothing to do."""
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Nothing to do."""
-
-
 def main() -> None:
     """Pull, plan, process, reconcile, submit, one block, settle."""
-    monitoring.register(Reaper(int(sys.argv[1])))
+    monitoring.register(KilledBefore(int(sys.argv[1])))
     at = Site(Home.from_environment())
     ingest.pull(LAB, at)
     batches = ingest.plan(LAB, "run", at)

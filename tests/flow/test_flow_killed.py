@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from killed import child_environment, run_apart
 from pymongo import MongoClient
 
 from console.region import mongod
@@ -32,9 +33,7 @@ def drop(home: Home) -> Sent:
 
 def work(kill_at: int) -> subprocess.CompletedProcess[str]:
     """One run in a process of its own."""
-    return subprocess.run(
-        [sys.executable, str(WORKER), str(kill_at)], capture_output=True, text=True, check=False, timeout=180
-    )
+    return run_apart(WORKER, kill_at, timeout=180)
 
 
 def assert_whole(at: Site, sent: Sent) -> None:
@@ -78,7 +77,10 @@ def test_mongod_killed_while_records_are_sealed_loses_nothing(tmp_path: Path) ->
         (home.path / "inbox" / LAB).mkdir(parents=True)
         sent = drop(home)
         worker = subprocess.Popen(
-            [sys.executable, str(WORKER), "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, str(WORKER), "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
         )
         with MongoClient(server.uri) as client:
             while client["xinglin_lab-centre"]["records"].find_one() is None and worker.poll() is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed import child_environment
 from pymongo.database import Database
 from region_simulation import AUDITOR, RegionSimulation
 
@@ -54,7 +54,7 @@ def test_an_apply_killed_at_any_command_is_completed_by_the_next(region: RegionS
             [sys.executable, "-W", "error", str(Path(__file__).with_name("killed_apply.py")), mongo_uri, database,
              str(genesis), str(block), "nursing-home", str(left)],
             capture_output=True, text=True, timeout=120, check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])},
+            env=child_environment(),
         )  # fmt: skip
         height = node.height
         assert node.verify_chain().ok

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from killed import run_apart
 from sql_killed import SOURCE, run
 
 from console.region.founding import found
@@ -128,7 +128,4 @@ def test_a_pull_killed_again_and_again_ends_as_if_it_had_never_been(at: Site) ->
 
 def work(kill_at: int) -> subprocess.CompletedProcess[str]:
     """One pull in a process of its own."""
-    return subprocess.run(
-        [sys.executable, str(WORKER), str(kill_at)], capture_output=True, text=True, check=False, timeout=300,
-        cwd=REPOSITORY, env=None,
-    )  # fmt: skip
+    return run_apart(WORKER, kill_at)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from killed import run_apart
 from pymongo.database import Database
 from vault_world import CHAIN, NAME, observation, patient, raw, run
 
@@ -259,11 +257,7 @@ def test_writer_killed_before_any_of_its_commands_leaves_old_or_new_and_nothing_
     mongo_uri: str, database: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     FileKeystore.create(tmp_path, b"a password")
-    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    done = subprocess.run(
-        [sys.executable, str(HERE / "vault_bulk_killed.py"), mongo_uri, database.name, str(tmp_path)],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=120,
-    )  # fmt: skip
+    done = run_apart(HERE / "vault_bulk_killed.py", mongo_uri, database.name, tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads(done.stdout)
     assert len(outcomes) > 20

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed import run_apart
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -27,11 +25,7 @@ def test_writer_killed_before_any_of_its_commands_leaves_each_record_sealed_once
     mongo_uri: str, database: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     FileKeystore.create(tmp_path, b"a password")
-    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    done = subprocess.run(
-        [sys.executable, str(HERE / "vault_killed.py"), mongo_uri, database.name, str(tmp_path)],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=600,
-    )  # fmt: skip
+    done = run_apart(HERE / "vault_killed.py", mongo_uri, database.name, tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads(done.stdout)
     expected = outcomes.pop("undisturbed")

@@ -7,15 +7,14 @@ a sweep then left exactly what is pointed at, and what an undisturbed run afterw
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
-from vault_killed import KilledBefore
+from vault_killed import in_child
 from vault_world import CHAIN
 
 from vault.errors import Unknown
@@ -32,22 +31,6 @@ def way(vault: Vault) -> None:
     vault.bulk.put("a", [b"new"])
     vault.bulk.put("b", [b"kept"])
     vault.bulk.delete("b")
-
-
-def in_child(uri: str, name: str, kill_before: int) -> bool:
-    """Go the way in a child; returns whether it came to its end."""
-    child = os.fork()
-    if child:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status not in (0, -signal.SIGKILL):
-            raise SystemExit(f"the child failed with {status}")
-        return status == 0
-    listener = KilledBefore(0)
-    with MongoClient[dict[str, Any]](uri, event_listeners=[listener]) as client:
-        vault = Vault(client[name], KEYS, "hospital-east", CHAIN)
-        listener.left = kill_before
-        way(vault)
-    os._exit(0)
 
 
 def read(vault: Vault, name: str) -> str:
@@ -84,11 +67,12 @@ def finished(uri: str, name: str) -> list[Any]:
 if __name__ == "__main__":
     URI, NAME, FOLDER = sys.argv[1:]
     KEYS = FileKeystore.open(Path(FOLDER), b"a password")
+    go = partial(in_child, URI, NAME, KEYS, way)
     outcomes = []
     point = 1
-    while not in_child(URI, NAME, point):
+    while not go(point):
         found = state(URI, NAME)
-        in_child(URI, NAME, 0)
+        go(0)
         outcomes.append({**found, "again": finished(URI, NAME)})
         point += 1
     sys.stdout.write(json.dumps(outcomes))

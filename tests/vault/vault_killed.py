@@ -10,10 +10,13 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient, monitoring
+from killed import KilledBefore
+from pymongo import MongoClient
 from vault_world import CHAIN, observation, patient, raw, refused, unreadable
 
 from vault.batches import RecordResult
@@ -21,22 +24,6 @@ from vault.keystore import FileKeystore
 from vault.store import Vault
 
 DATA = ("landing", "batches", "records", "outbox", "submissions", "quarantine", "cursors", "patients", "counters")
-
-
-class KilledBefore(monitoring.CommandListener):
-    """Ends the process by SIGKILL when it is about to send its n-th command."""
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
 
 def whole_way(vault: Vault) -> None:
@@ -62,8 +49,8 @@ def whole_way(vault: Vault) -> None:
         vault.outbox.final(sent.id, 1)
 
 
-def in_child(uri: str, name: str, kill_before: int) -> bool:
-    """Go the whole way in a child; returns whether it came to its end."""
+def in_child(uri: str, name: str, keys: FileKeystore, way: Callable[[Vault], None], kill_before: int) -> bool:
+    """Go a way in a child that is killed before a command, 0 for none; returns whether it came to its end."""
     child = os.fork()
     if child:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -72,9 +59,9 @@ def in_child(uri: str, name: str, kill_before: int) -> bool:
         return status == 0
     listener = KilledBefore(0)
     with MongoClient[dict[str, Any]](uri, event_listeners=[listener]) as client:
-        vault = Vault(client[name], KEYS, "hospital-east", CHAIN)
+        vault = Vault(client[name], keys, "hospital-east", CHAIN)
         listener.left = kill_before
-        whole_way(vault)
+        way(vault)
     os._exit(0)
 
 
@@ -109,13 +96,13 @@ def state(uri: str, name: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     URI, NAME, FOLDER = sys.argv[1:]
-    KEYS = FileKeystore.open(Path(FOLDER), b"a password")
-    in_child(URI, NAME, 0)
+    go = partial(in_child, URI, NAME, FileKeystore.open(Path(FOLDER), b"a password"), whole_way)
+    go(0)
     outcomes = {"undisturbed": state(URI, NAME)}
     point = 1
-    while not in_child(URI, NAME, point):
+    while not go(point):
         drop_orphans(URI)
-        in_child(URI, NAME, 0)
+        go(0)
         outcomes[f"killed before command {point}"] = state(URI, NAME)
         point += 1
     sys.stdout.write(json.dumps(outcomes))
