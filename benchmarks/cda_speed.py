@@ -16,13 +16,11 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 HERE: Final = Path(__file__).parent
-PEERS: Final = HERE / ".venv-peers" / "cda"
 PEER: Final = "python-fhir-converter"
 VERSION: Final = "0.3.0"
 #: Documents, and the peer's template for each.
@@ -32,18 +30,6 @@ DOCUMENTS: Final = {
     "ms/C-CDA_R2-1_CCD.xml.ccda": "CCD",
     "zh/01-C0002-utf-8.xml": "",
 }
-
-
-def peer_python() -> Path | None:
-    """Return the interpreter of the peer's own environment, made where it is not there yet; None where it cannot be."""
-    python = PEERS / "bin" / "python"
-    if not list(PEERS.glob(f"lib/python*/site-packages/*{VERSION}.dist-info")):
-        venv.create(PEERS, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", f"{PEER}=={VERSION}"]
-        if subprocess.run(pip, check=False).returncode:
-            print(f"{PEER} {VERSION} cannot be installed (see above); measured without it", file=sys.stderr)
-            return None
-    return python
 
 
 def ours() -> Callable[[bytes, str], int]:
@@ -138,6 +124,7 @@ def measure(workers: dict[str, Worker], rounds: int, times: int) -> Iterator[dic
 
 def main() -> None:
     """Measure and report."""
+    from peer import peer_python
     from report import CORPORA, need_corpora, options, table, write
 
     parser = options(__doc__)
@@ -146,7 +133,7 @@ def main() -> None:
     chosen = parser.parse_args()
     need_corpora()
     folder = CORPORA.parent / "cda"
-    python = None if chosen.alone else peer_python()
+    python = None if chosen.alone else peer_python(PEER, VERSION)
     workers = {"ours": Worker("ours", sys.executable, folder)}
     if python is not None:
         workers["peer"] = Worker("peer", python, folder)

@@ -15,30 +15,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
 from oru import messages
+from peer import peer_python
 from report import options, table, write
 
 HERE = Path(__file__).parent
-PEERS = HERE / ".venv-peers"
 PEER = "hl7v2-fhir-bridge"
 VERSION = "0.1.0"
 WARM_UP = 200
-
-
-def peer_python() -> Path | None:
-    """Return the interpreter of the peer's own environment, made where it is not there yet; None where it cannot be."""
-    python = PEERS / "bin" / "python"
-    if not list(PEERS.glob(f"lib/python*/site-packages/*{VERSION}.dist-info")):
-        venv.create(PEERS, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", f"{PEER}=={VERSION}"]
-        if subprocess.run(pip, check=False).returncode:
-            print(f"{PEER} {VERSION} cannot be installed (see above); measured without it", file=sys.stderr)
-            return None
-    return python
 
 
 class Worker:
@@ -120,7 +107,7 @@ def main() -> None:
     chosen = parser.parse_args()
     count = chosen.messages or (50 if chosen.quick else 1000)
     rounds = chosen.rounds or (2 if chosen.quick else 7)
-    peer = None if chosen.alone else peer_python()
+    peer = None if chosen.alone else peer_python(PEER, VERSION)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = write_messages(folder, count, rounds)

@@ -63,7 +63,22 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class SqlSettings:
+class _Flat:
+    """The settings that are no structure."""
+
+    url: str
+    password_secret: str | None = None
+    schema: str | None = None
+    overlap_seconds: int = 3_600
+    overlap_values: int = 1_000
+    page_rows: int = 5_000
+    statement_seconds: int = 600
+    connect_seconds: int = 10
+    accept_writer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlSettings(_Flat):
     """Settings of a database that is read by tables.
 
     Attributes:
@@ -80,16 +95,7 @@ class SqlSettings:
         accept_writer: Whether an account that could write is accepted; nothing is ever written.
     """
 
-    url: str
     tables: Mapping[str, Table]
-    password_secret: str | None = None
-    schema: str | None = None
-    overlap_seconds: int = 3_600
-    overlap_values: int = 1_000
-    page_rows: int = 5_000
-    statement_seconds: int = 600
-    connect_seconds: int = 10
-    accept_writer: bool = False
 
     def __post_init__(self) -> None:
         if not self.tables:
@@ -100,21 +106,6 @@ class SqlSettings:
             raise ValueError("overlap_seconds and overlap_values must not be negative")
         if not (1 <= self.statement_seconds <= 86_400 and 1 <= self.connect_seconds <= 600):
             raise ValueError("statement_seconds must be from 1 to 86400 and connect_seconds from 1 to 600")
-
-
-@dataclass(frozen=True, slots=True)
-class _Flat:
-    """The settings that are no structure; those of ``SqlSettings`` without ``tables``."""
-
-    url: str
-    password_secret: str | None = None
-    schema: str | None = None
-    overlap_seconds: int = 3_600
-    overlap_values: int = 1_000
-    page_rows: int = 5_000
-    statement_seconds: int = 600
-    connect_seconds: int = 10
-    accept_writer: bool = False
 
 
 def read_sql_settings(source: Source) -> SqlSettings:
