@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from console_run import run_here
+from founded import opened_site
 
 from console.region.founding import found
 from dags.steps import ingest
-from dags.steps.site import Site
 from schemas.home import Home
 
 LAB = "lab-centre-lis"
@@ -38,22 +38,13 @@ def environment(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch)
         text = MESSAGE.format(n=n, resident=resident, name=name, born=born, sex=sex)
         (folder / f"{n}.hl7").write_bytes(text.encode())
         os.utime(folder / f"{n}.hl7", (1_760_000_000 + n, 1_760_000_000 + n))
-    at = Site(home)
-    _clear(at)
-    ingest.pull(LAB, at)
-    batches = ingest.plan(LAB, "run", at)
-    for batch in batches:
-        ingest.process(LAB, batch, at)
-    ingest.reconcile(LAB, batches, at)
-    yield given
-    _clear(at)
-    at.client.close()
-
-
-def _clear(at: Site) -> None:
-    for name in at.client.list_database_names():
-        if name.startswith(("xinglin_", "ledger_")):
-            at.client.drop_database(name)
+    with opened_site(home) as at:
+        ingest.pull(LAB, at)
+        batches = ingest.plan(LAB, "run", at)
+        for batch in batches:
+            ingest.process(LAB, batch, at)
+        ingest.reconcile(LAB, batches, at)
+        yield given
 
 
 def test_a_number_of_two_people_is_asked_shown_and_decided(environment: dict[str, str], empty: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bson import Binary
 from console_run import Done, Xinglin, run_apart, run_here
+from founded import opened_site
 
 from console.region.founding import found
 from console.region.mongod import free_port
@@ -46,25 +47,16 @@ def at(tmp_path_factory: pytest.TempPathFactory, mongo_uri: str) -> Iterator[Sit
         Laboratory(1).drop(folder, 1, 4, day=0)
         for path in folder.iterdir():
             os.utime(path, (1_760_000_000, 1_760_000_000))
-        at = Site(home)
-        _clear(at)
-        ingest.pull(LAB, at)
-        batches = ingest.plan(LAB, "run", at)
-        for batch in batches:
-            ingest.process(LAB, batch, at)
-        ingest.reconcile(LAB, batches, at)
-        publish.submit("lab-centre", at)
-        carry_block([Carrier(at.node(one.id), at.exchange) for one in at.region.institutions])
-        publish.settle("lab-centre", at)
-        yield at
-    _clear(at)
-    at.client.close()
-
-
-def _clear(at: Site) -> None:
-    for name in at.client.list_database_names():
-        if name.startswith(("xinglin_", "ledger_")):
-            at.client.drop_database(name)
+        with opened_site(home) as at:
+            ingest.pull(LAB, at)
+            batches = ingest.plan(LAB, "run", at)
+            for batch in batches:
+                ingest.process(LAB, batch, at)
+            ingest.reconcile(LAB, batches, at)
+            publish.submit("lab-centre", at)
+            carry_block([Carrier(at.node(one.id), at.exchange) for one in at.region.institutions])
+            publish.settle("lab-centre", at)
+            yield at
 
 
 @pytest.fixture

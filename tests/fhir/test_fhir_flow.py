@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from founded import founded_site
 
-from console.region.founding import found
 from dags.steps import ingest
 from dags.steps.errors import Stop
 from dags.steps.site import Site
@@ -38,19 +38,8 @@ def at(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("XINGLIN_SOURCES", str(tmp_path / "sources"))
     monkeypatch.setenv("XINGLIN_SECRET_EAST_TOKEN", "right")
     (tmp_path / "sources").mkdir()
-    home = Home.from_environment()
-    found(home)
-    opened = Site(home)
-    _clear(opened)
-    yield opened
-    _clear(opened)
-    opened.client.close()
-
-
-def _clear(opened: Site) -> None:
-    for name in opened.client.list_database_names():
-        if name.startswith(("xinglin_", "ledger_")):
-            opened.client.drop_database(name)
+    with founded_site(Home.from_environment()) as opened:
+        yield opened
 
 
 def add(at: Site, server: FhirServer, mode: str) -> None:

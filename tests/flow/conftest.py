@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from founded import opened_site
 
 from console.region.founding import found
 from dags.steps.site import Site
@@ -28,14 +29,5 @@ def home(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Hom
 @pytest.fixture
 def at(home: Home) -> Iterator[Site]:
     """The opened site; its databases are gone afterwards."""
-    opened = Site(home)
-    _clear(opened)
-    yield opened
-    _clear(opened)
-    opened.client.close()
-
-
-def _clear(opened: Site) -> None:
-    for name in opened.client.list_database_names():
-        if name.startswith(("xinglin_", "ledger_")):
-            opened.client.drop_database(name)
+    with opened_site(home) as opened:
+        yield opened

@@ -27,7 +27,6 @@ from ledger.replica import FinalBlock, Replica
 from shangmi import sm3
 
 pytestmark = pytest.mark.mongo
-ROOT = Path(__file__).parents[2]
 Change = Callable[[Database[dict[str, Any]]], object]
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from founded import founded_site
 from killed import run_apart
 from sql_killed import SOURCE, run
 
-from console.region.founding import found
 from dags.steps import ingest
 from dags.steps.site import Site
 from schemas.home import REPOSITORY, Home
@@ -39,19 +39,8 @@ def at(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("XINGLIN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XINGLIN_SOURCES", str(sources))
     monkeypatch.setenv("MONGODB_URI", mongo_uri)
-    home = Home.from_environment()
-    found(home)
-    opened = Site(home)
-    _clear(opened)
-    yield opened
-    _clear(opened)
-    opened.client.close()
-
-
-def _clear(opened: Site) -> None:
-    for name in opened.client.list_database_names():
-        if name.startswith(("xinglin_", "ledger_")):
-            opened.client.drop_database(name)
+    with founded_site(Home.from_environment()) as opened:
+        yield opened
 
 
 def grow(at: Site, day: int) -> Sent:
