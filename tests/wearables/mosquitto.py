@@ -21,6 +21,7 @@ class Mosquitto:
     """
 
     def __init__(self, folder: Path, users: Mapping[str, str] | None = None) -> None:
+        assert PROGRAM is not None, "the program mosquitto is missing: apt-get install mosquitto"
         self.port = _free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,7 +40,7 @@ class Mosquitto:
 
     def start(self) -> None:
         """It listens."""
-        assert PROGRAM is not None, "the program mosquitto is missing: apt-get install mosquitto"
+        assert PROGRAM is not None
         self._process = subprocess.Popen([PROGRAM, "-c", str(self._folder / "mosquitto.conf")])
         for _ in range(200):
             with socket.socket() as probe:
