@@ -32,7 +32,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from connectors.contract import Finding, utc_now
-from connectors.landing import GroupLanding, LandMany
+from connectors.landing import GROUP_BYTES, GROUP_RECORDS, GroupLanding, LandMany
 from connectors.listening import Inspect, Refused
 from connectors.settings import read_settings, secret
 from connectors.wearables.mqtt_settings import MqttSettings, matches, session_of, tls_context
@@ -43,6 +43,8 @@ from schemas.source import Source
 
 log = logging.getLogger(__name__)
 
+#: With one more record, which is at most as large, it is still one write: a group lands whole or waits whole.
+_GROUP_BYTES: Final = GROUP_BYTES // 2
 _FIRST_PAUSE: Final = 0.2
 _CONNECT_SECONDS: Final = 10.0
 
@@ -79,14 +81,14 @@ class _Arrived:
         size: Bytes held for it.
         mid: Its packet id; 0 where the broker awaits no acknowledgement.
         session: The connection that it came over: its packet id means nothing on another one.
-        landing: Resolves once it is durable.
+        settled: Whether it is durable, or its refusal told.
     """
 
     record: RawRecord | None
     size: int
     mid: int
     session: int
-    landing: asyncio.Future[bool] | None = None
+    settled: bool = False
 
 
 class MqttListener:
@@ -212,7 +214,7 @@ class MqttListener:
             if self._stopping:
                 return
             self._held += one.size
-        self._loop.call_soon_threadsafe(self._accept, one)
+        self._loop.call_soon_threadsafe(self._arrived.put_nowait, one)
 
     def _taken(self, message: paho.MQTTMessage) -> _Arrived:
         mid = message.mid if message.qos else 0
@@ -232,46 +234,65 @@ class MqttListener:
 
     # The event loop calls what follows.
 
-    def _accept(self, one: _Arrived) -> None:
-        if one.record is not None:
-            one.landing = self._landing.land(one.record)
-        self._arrived.put_nowait(one)
-
     async def _settle(self) -> None:
-        """Every message is durable or refused before it is acknowledged, in the order in which they came."""
-        while (one := await self._arrived.get()) is not None:
-            await self._durable(one)
-            with self._room:
-                self._held -= one.size
-                self._room.notify_all()
-                # Under the lock: no other connection begins between the look and the acknowledgement.
-                if one.mid and one.session == self._session:
-                    self._client.ack(one.mid, 1)
-                    self.counts.acknowledged += 1
+        """Every message is durable or refused before it is acknowledged, and both in the order in which they came."""
+        ended = False
+        while not ended:
+            group, ended = await self._gathered()
+            await self._durable(group)
+            for one in group:
+                self._acknowledge(one)
 
-    async def _durable(self, one: _Arrived) -> None:
+    async def _gathered(self) -> tuple[list[_Arrived], bool]:
+        """Return what has arrived by now, as much as one write takes, and whether no more will come."""
+        group: list[_Arrived] = []
+        size, one = 0, await self._arrived.get()
+        while one is not None:
+            group.append(one)
+            size += one.size
+            if len(group) == GROUP_RECORDS or size >= _GROUP_BYTES or self._arrived.empty():
+                return group, False
+            one = self._arrived.get_nowait()
+        return group, True
+
+    def _acknowledge(self, one: _Arrived) -> None:
+        with self._room:
+            self._held -= one.size
+            self._room.notify_all()
+            # Under the lock: no other connection begins between the look and the acknowledgement.
+            if one.mid and one.session == self._session:
+                self._client.ack(one.mid, 1)
+                self.counts.acknowledged += 1
+
+    async def _durable(self, group: list[_Arrived]) -> None:
         pause = _FIRST_PAUSE
         while True:
             try:
-                await self._try(one)
-            except Exception as error:  # noqa: BLE001 - whatever landing raises, the message must not be acknowledged
+                await self._try(group)
+            except Exception as error:  # noqa: BLE001 - whatever landing raises, the messages must not be acknowledged
                 self.counts.failed += 1
-                log.warning("%s: a message could not be landed (%s); tried again", self.source.id, type(error).__name__)
+                log.warning("%s: messages could not be landed (%s); tried again", self.source.id, type(error).__name__)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, self.settings.retry_seconds)
             else:
                 return
 
-    async def _try(self, one: _Arrived) -> None:
-        if one.record is None:
-            await self._landing.call(self._refused, "oversize")
-            self.counts.refused["oversize"] += 1
-            return
-        landing = one.landing or self._landing.land(one.record)
-        one.landing = None
-        new = await landing
-        self.counts.landed += new
-        self.counts.repeats += not new
+    async def _try(self, group: list[_Arrived]) -> None:
+        """What of the group is not settled yet, is; where one cannot, it and those behind it wait together."""
+        open_ = [one for one in group if not one.settled]
+        landing = [(one, self._landing.land(one.record)) for one in open_ if one.record is not None]
+        told = await asyncio.gather(*(future for _, future in landing), return_exceptions=True)
+        for (one, _), new in zip(landing, told, strict=True):
+            if isinstance(new, BaseException):
+                raise new
+            one.settled = True
+            self.counts.landed += new
+            self.counts.repeats += not new
+        for one in open_:
+            if one.record is None:
+                await self._landing.call(self._refused, "oversize")
+                one.settled = True
+                self.counts.refused["oversize"] += 1
 
 
 def check(source: Source, home: Path) -> tuple[Finding, ...]:

@@ -256,11 +256,10 @@ def test_memory_is_bounded_by_letting_the_connection_wait(broker: Any) -> None:
         publish(broker.port, payloads)
         listener = served.listener
         eventually(lambda: listener.counts.failed >= 3, "three tries to land")
-        waiting = listener._arrived.qsize()  # besides the one that is being landed
-        assert 2_048 <= listener._held == (1 + waiting) * 904 <= 2_048 + 904
+        assert 2_048 <= listener._held <= 2_048 + 904
         store.broken = False
         eventually(lambda: listener.counts.acknowledged == 60, f"{listener.counts}")
-    assert sorted(one.content for one in store.records) == payloads  # what failed once lands behind newer ones
+    assert [one.content for one in store.records] == payloads  # what could not be landed at first is not overtaken
     assert listener.counts.landed == 60
     assert listener._held == 0
 
