@@ -99,6 +99,13 @@ class Forgetful:
         for _ in chunks:
             pass
 
+    def open(self, name: str, /) -> Iterator[bytes]:
+        """Nothing is under any name."""
+        raise KeyError(name)
+
+    def delete(self, _name: str, /) -> None:
+        """Nothing was kept."""
+
 
 def source(kind: str, **settings: Any) -> Source:
     """Return a source of a kind."""

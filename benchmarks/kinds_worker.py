@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,13 @@ class Discarded:
         """Nothing is kept."""
         for chunk in chunks:
             self.size += len(chunk)
+
+    def open(self, name: str, /) -> Iterator[bytes]:
+        """Nothing is under any name."""
+        raise KeyError(name)
+
+    def delete(self, _name: str, /) -> None:
+        """Nothing was kept."""
 
 
 def pull(kind: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,12 @@ class BulkStore(Protocol):
     def put(self, name: str, chunks: Iterable[bytes], /) -> None:
         """Return once it is durable; the same name and content again change nothing."""
 
+    def open(self, name: str, /) -> Iterator[bytes]:
+        """Yield the bytes under a name."""
+
+    def delete(self, name: str, /) -> object:
+        """Nothing is under the name any more."""
+
 
 def utc_now() -> datetime:
     """Return the time, with its offset."""

@@ -24,7 +24,7 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         for number, row in enumerate(csv.DictReader(stream, restval=None), 2):
             if None in row or None in row.values():
-                raise ValueError(f"{path.relative_to(SCHEMAS.parent)} line {number}: wrong number of cells")
+                raise ValueError(f"{path.name} line {number}: wrong number of cells")
             yield {key: cell.strip() for key, cell in row.items()}
 
 

@@ -19,10 +19,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_
 from sqlalchemy.sql import ColumnElement
 
-from connectors.contract import Found, Mark
+from connectors.contract import BulkStore, Found, Mark
 from connectors.errors import Retry, Stop
 from connectors.his.sql_errors import RowFault
-from connectors.his.sql_kept import Kept, Readable, drop, kept_lines
+from connectors.his.sql_kept import Kept, drop, kept_lines
 from connectors.his.sql_order import Order
 from connectors.his.sql_reading import Progress, next_watermark
 from connectors.his.sql_rows import Taken, found, keys_of, singly, take
@@ -38,7 +38,7 @@ class Comparison:
     """One table's comparison; ``entry`` gains ``kept`` (pieces and number of the comparison) and ``compared``."""
 
     def __init__(
-        self, session: Session, shape: Shape, entry: Mapping[str, Any], progress: Progress, bulk: Readable
+        self, session: Session, shape: Shape, entry: Mapping[str, Any], progress: Progress, bulk: BulkStore
     ) -> None:
         self._session = session
         self._shape = shape

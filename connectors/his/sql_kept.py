@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeGuard
+from typing import Any, Final
 
 from connectors.contract import BulkStore
 from connectors.errors import Retry
@@ -17,22 +17,10 @@ from connectors.his.sql_values import dumps
 PIECE: Final = 4 * 1024 * 1024
 
 
-class Readable(BulkStore, Protocol):
-    """A bulk store that also gives back what it took."""
-
-    def open(self, name: str, /) -> Iterator[bytes]:
-        """Yield the bytes under a name."""
-
-
-def is_readable(bulk: BulkStore | None) -> TypeGuard[Readable]:
-    """Whether what was kept can be had back."""
-    return callable(getattr(bulk, "open", None))
-
-
 class Kept:
     """Writes lines in pieces; ``finish`` tells what a cursor needs to read them again."""
 
-    def __init__(self, bulk: Readable, source: str, table: str) -> None:
+    def __init__(self, bulk: BulkStore, source: str, table: str) -> None:
         self._bulk = bulk
         # The name holds neither table nor key: names stand in the clear.
         self._scope = hashlib.sha256(f"{source}\x1f{table}".encode()).hexdigest()[:24]
@@ -63,7 +51,7 @@ class Kept:
         self._lines, self._size = [], 0
 
 
-def kept_lines(bulk: Readable, pieces: list[str]) -> Iterator[list[Any]]:
+def kept_lines(bulk: BulkStore, pieces: list[str]) -> Iterator[list[Any]]:
     """Yield the lines that were kept, in order.
 
     Raises:
@@ -80,8 +68,7 @@ def kept_lines(bulk: Readable, pieces: list[str]) -> Iterator[list[Any]]:
             yield json.loads(line, parse_float=Decimal)
 
 
-def drop(bulk: Readable, pieces: list[str]) -> None:
-    """Pieces that nobody reads any more are gone, where the store can delete."""
-    if callable(delete := getattr(bulk, "delete", None)):
-        for name in pieces:
-            delete(name)
+def drop(bulk: BulkStore, pieces: list[str]) -> None:
+    """Pieces that nobody reads any more are gone."""
+    for name in pieces:
+        bulk.delete(name)

@@ -13,11 +13,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from connectors.contract import Finding, Found, Mark, PullConnector
+from connectors.contract import BulkStore, Finding, Found, Mark, PullConnector
 from connectors.errors import Stop
 from connectors.his.sql_check import check
 from connectors.his.sql_compare import Comparison
-from connectors.his.sql_kept import Readable, is_readable
 from connectors.his.sql_order import Order, packed
 from connectors.his.sql_ranges import earlier, like
 from connectors.his.sql_reading import Progress, Reading
@@ -83,12 +82,12 @@ class TablesConnector(PullConnector):
         self, shape: Shape, entry: Mapping[str, Any], progress: Progress, now: datetime
     ) -> Iterator[Found | Mark]:
         bulk = self.bulk
-        if is_readable(bulk) and self._due(shape.settings, entry, now):
+        if bulk is not None and self._due(shape.settings, entry, now):
             return self._compared(shape, entry, progress, bulk)
         return Reading(self.session, shape, entry, progress).run()
 
     def _compared(
-        self, shape: Shape, entry: Mapping[str, Any], progress: Progress, bulk: Readable
+        self, shape: Shape, entry: Mapping[str, Any], progress: Progress, bulk: BulkStore
     ) -> Iterator[Found | Mark]:
         return Comparison(self.session, shape, entry, progress, bulk).run()
 

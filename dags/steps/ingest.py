@@ -43,7 +43,7 @@ def pull(source_id: str, at: Site | None = None) -> dict[str, int]:
     if mode(source) == "listen":
         return counts
     vault = at.vault(source.institution)
-    connector = open_connector(source, at.home.path, digest=Sm3, bulk=getattr(vault, "bulk", None))
+    connector = open_connector(source, at.home.path, digest=Sm3, bulk=vault.bulk)
     assert isinstance(connector, PullConnector)
     log.info("pull %s: begins", source_id)
     cursor, expected = vault.cursors.get(source_id), None

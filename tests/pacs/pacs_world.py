@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -40,6 +40,12 @@ class Kept:
                 whole += chunk
         with self._lock:
             self.contents[name] = bytes(whole)
+
+    def open(self, name: str, /) -> Iterator[bytes]:
+        yield self.contents[name]
+
+    def delete(self, name: str, /) -> None:
+        self.contents.pop(name, None)
 
 
 def source(kind: str, **settings: Any) -> Source:
