@@ -111,26 +111,34 @@ def block_facts(replica: Replica, height: int) -> dict[str, Any]:
     from ledger.batch import SubmitBatch
     from ledger.block import Block
     from ledger.certificate import QuorumCertificate
+    from ledger.transaction import Transaction
+    from ledger.transactions import open_transaction
 
     encoded, qc = replica.block(height)
-    block, genesis = Block.decode(encoded), replica.genesis
-    voters = genesis.validators.voters
+    block, view = Block.decode(encoded), replica.view
+    voters = view.voters_at(height).voters
     signers = [voters[index] for index in QuorumCertificate.decode(qc).signers]
-    batches = [SubmitBatch.decode(one) for one in block.transactions]
+    opened = [open_transaction(one) for one in block.transactions]
+    batches = [one for one in opened if isinstance(one, SubmitBatch)]
     return {
         "height": height,
         "block_id": block.header.block_id.hex(),
-        "builder": genesis.institution(block.header.builder_id),
+        "builder": view.name(block.header.builder_id),
         "time": _time(block.header.timestamp_ms),
-        "confirmed_by": [genesis.institution(one.id) for one in signers],
+        "confirmed_by": [view.name(one.id) for one in signers],
         "weight": sum(one.weight for one in signers),
         "of": sum(one.weight for one in voters),
         "entries": sum(one.count for one in batches),
         "batches": [
-            {"institution": genesis.institution(one.submitter), "seq": one.seq, "entries": one.count,
+            {"institution": view.name(one.submitter), "seq": one.seq, "entries": one.count,
              "tx_id": one.tx_id.hex()}
             for one in batches
         ],
+        "messages": [
+            {"institution": view.name(one.sender), "type": one.NAME, "tx_id": one.tx_id.hex()}
+            for one in opened if isinstance(one, Transaction)
+        ],
+        "evidence": len(block.evidence),
     }  # fmt: skip
 
 

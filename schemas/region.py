@@ -24,6 +24,11 @@ class Parameters:
         expiry_blocks: Blocks after which an unconfirmed batch lapses.
         sample_envelopes: Envelopes each validator reads back of every block.
         round_seconds: How long a round waits for its votes, seconds.
+        jail_epochs: Epochs that whoever signed two ways stays out, at least.
+        evidence_blocks: How old evidence may be, in blocks.
+        late_blocks: Blocks within which a voter left out of a certificate may be added.
+        deliver_blocks: Blocks within which a holder delivers what a contract allowed.
+        lock_epochs: Whole epochs that a widening change of rules waits.
     """
 
     epoch_blocks: int = 100
@@ -32,6 +37,11 @@ class Parameters:
     expiry_blocks: int = 1_000
     sample_envelopes: int = 64
     round_seconds: int = 20
+    jail_epochs: int = 4
+    evidence_blocks: int = 1_000
+    late_blocks: int = 20
+    deliver_blocks: int = 100
+    lock_epochs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +51,9 @@ class Institution:
     Attributes:
         id: Its name everywhere in the system.
         name: What people call it.
-        class_: ``A``, ``B``, ``C`` or ``R`` (regulator).
-        role: ``producer``, ``validator`` or ``auditor``.
-        weight: Votes it casts; 0 for the auditor.
+        class_: ``A``, ``B``, ``C``, ``R`` (regulator) or ``P`` (takes part without a vote).
+        role: ``producer``, ``validator``, ``auditor`` or ``member``.
+        weight: Votes it casts; 0 for auditors and members.
         public_key: SM2 point x||y as 128 hex digits, or ``""`` to take the keystore's.
     """
 
@@ -81,7 +91,8 @@ class Region:
         raise ConfigurationError(f"region.yaml has no institution {id_!r}")
 
 
-_CLASS_WEIGHT = {"A": 3, "B": 2, "C": 1, "R": 0}
+_CLASS_WEIGHT = {"A": 3, "B": 2, "C": 1, "R": 0, "P": 0}
+_VOTERS = ("producer", "validator")
 
 
 def load_region(path: Path) -> Region:
@@ -89,7 +100,7 @@ def load_region(path: Path) -> Region:
 
     Raises:
         ConfigurationError: The file breaks ``region.schema.json`` or the floors and caps of ``ledger.md`` 11:
-            at least 4 voters and 3 producers, exactly the auditors without weight, no voter above
+            at least 4 voters and 3 producers, weight for exactly those who vote, no voter above
             ⌊(W-1)/3⌋.
     """
     document = load_document(path, "region")
@@ -117,8 +128,8 @@ def _check(region: Region, name: str) -> None:
             one.role == "producer" for one in region.institutions
         )
         < MIN_PRODUCERS,
-        "institutions: an auditor's weight is 0, every other's is not": any(
-            (one.role == "auditor") != (one.weight == 0) for one in region.institutions
+        "institutions: producers and validators have a weight, and nobody else": any(
+            (one.role in _VOTERS) != (one.weight > 0) for one in region.institutions
         ),
         "institutions: one weighs more than a third of the votes": any(
             one.weight > (total - 1) // 3 for one in region.voters

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.batch import MAX_TX
 from ledger.encoding import Reader, listed, var
 from ledger.header import HEADER_BYTES, Header
+from ledger.transaction import MAX_TRANSACTION
 
 MAX_TRANSACTIONS = 1_024
 MAX_EVIDENCE = 64
+#: Bytes of transactions and evidence together.
+MAX_CONTENT = 1 << 20
 MAX_CERTIFICATE = 1 << 18
 _DOMAIN = b"XL/BLOCK/1\0"
 
@@ -22,7 +24,7 @@ class Block:
         header: What the id is made of.
         prev_commit: CommitQC of the block below; empty at height 1.
         transactions: Signed transactions, in order.
-        evidence: Proofs of double signing; none before they exist (issue of section 10).
+        evidence: Proofs of double signing; they are executed first.
     """
 
     header: Header
@@ -44,7 +46,7 @@ class Block:
         found = cls(
             Header.decode(reader.take(HEADER_BYTES)),
             reader.var(MAX_CERTIFICATE),
-            reader.listed(MAX_TRANSACTIONS, MAX_TX),
+            reader.listed(MAX_TRANSACTIONS, MAX_TRANSACTION),
             reader.listed(MAX_EVIDENCE, MAX_CERTIFICATE),
         )
         reader.end()

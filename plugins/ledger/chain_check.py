@@ -14,6 +14,7 @@ from ledger.header import Header, history_leaf
 from ledger.merkle import Frontier
 from ledger.replica import Place, Replica
 from ledger.smt import MemoryNodes, SparseTree, value_hash
+from ledger.view import ChainView
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +52,33 @@ class ChainReport:
         return self.fault is None
 
 
-class RecomputedChain:
+class RecomputedChain(ChainView):
     """A chain built again in memory: the view that stored blocks are checked against."""
 
     def __init__(self, genesis: Genesis, replica: Replica) -> None:
+        self.genesis = genesis
         self._replica = replica
         self._nodes = MemoryNodes()
         self._values: dict[bytes, bytes] = {}
-        self.head = genesis.header
-        self.frontier = Frontier().append(history_leaf(self.head.block_id))[0]
+        self._head = genesis.header
+        self._commit_qc = b""
+        self.frontier = Frontier().append(history_leaf(self._head.block_id))[0]
         self._take(SparseTree(self._nodes), genesis.state())
 
-    def _take(self, tree: SparseTree, values: Mapping[bytes, bytes]) -> None:
-        change = tree.update({key: value_hash(value) for key, value in values.items()})
+    def _take(self, tree: SparseTree, values: Mapping[bytes, bytes | None]) -> None:
+        change = tree.update({key: None if value is None else value_hash(value) for key, value in values.items()})
         self._nodes.take(change)
-        self._values.update({value_hash(value): value for value in values.values()})
+        self._values.update({value_hash(value): value for value in values.values() if value is not None})
+
+    @property
+    def head(self) -> Header:
+        """Header of the last block checked."""
+        return self._head
+
+    @property
+    def commit_qc(self) -> bytes:
+        """Its certificate."""
+        return self._commit_qc
 
     @property
     def history_root(self) -> bytes:
@@ -89,10 +102,10 @@ class RecomputedChain:
         """
         return self._replica.known(submitter, keys, self.head.height)
 
-    def take(self, header: Header, execution: Execution) -> None:
+    def take(self, header: Header, execution: Execution, commit_qc: bytes) -> None:
         """Go on to a checked block."""
-        self._take(self.tree, execution.state_values())
-        self.head = header
+        self._take(self.tree, execution.state.written)
+        self._head, self._commit_qc = header, commit_qc
         self.frontier = self.frontier.append(history_leaf(header.block_id))[0]
 
     def matches_stored_state(self) -> bool:
@@ -120,7 +133,7 @@ def verify_chain(replica: Replica, progress: Callable[[int, int], None] | None =
         except (LedgerError, KeyError) as error:
             rule = error.rule if isinstance(error, Refused) else type(error).__name__
             return ChainReport(top, height - 1, batches, entries, signatures, Fault(height, rule, str(error)))
-        chain.take(header, execution)
+        chain.take(header, execution, replica.block(height)[1])
         batches, entries = batches + len(execution.batches), entries + execution.count
         signatures += signers
         if progress:
@@ -136,12 +149,12 @@ def _check_height(chain: RecomputedChain, replica: Replica, height: int) -> tupl
     header = block.header
     bodies = [replica.body(height, tx) for tx in range(len(block.transactions))]
     execution = check_block(genesis, chain, block, bodies)
-    found = check_commit(qc, header.block_id, height, genesis.epoch(height), genesis.chain_id, genesis.validators)
-    for index, one in enumerate(execution.batches):
+    found = check_commit(qc, header.block_id, height, genesis.epoch(height), genesis.chain_id, chain.validators)
+    for one in execution.batches:
         places = replica.places(one.tx.submitter, one.leaves.keys, height)
-        expected = {key: Place(height, index, leaf) for leaf, key in enumerate(one.leaves.keys)}
+        expected = {key: Place(height, one.index, leaf) for leaf, key in enumerate(one.leaves.keys)}
         if places != expected:
-            raise Refused("index", "2", f"the index of records does not name batch {index} of this block")
+            raise Refused("index", "2", f"the index of records does not name transaction {one.index} of this block")
     return execution, header, len(found.signers)
 
 

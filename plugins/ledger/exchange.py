@@ -16,11 +16,11 @@ from typing import Any
 from pymongo import ASCENDING, WriteConcern
 from pymongo.database import Database
 
-from ledger.batch import MAX_TX
 from ledger.certificate import COMMIT, MAX_QC, PREPARE, STEP_NAMES, TIMEOUT
 from ledger.errors import LedgerError, Refused
 from ledger.proposal import MAX_TC
 from ledger.replica import FinalBlock
+from ledger.transaction import MAX_TRANSACTION
 from shangmi import sm3
 
 Document = dict[str, Any]
@@ -100,7 +100,7 @@ class Exchange(ABC):
         found, left = [], MAX_OFFERED
         for pair in self.read("submissions", _PAIR):
             first, _, second = pair.decode("ascii", "replace").partition("\n")
-            tx = self.get(first, MAX_TX)
+            tx = self.get(first, MAX_TRANSACTION)
             leaves = None if tx is None else self.get(second, left)
             if tx is not None and leaves is not None:
                 found.append((tx, leaves))

@@ -1,102 +1,191 @@
-"""What a block does to the state, computed alike by who builds it and by everyone who checks it (sections 3, 4).
+"""What a block does to the state, computed alike by who builds it and by everyone who checks it (sections 3, 4, 14).
 
-No clock, no database, no randomness: a ``ChainView`` in, the one header that follows from it out.
+No clock, no database, no randomness: a ``ChainView`` in, the one header that follows from it out. Evidence comes first,
+then transactions in their order, then what the block below says of its builder and signers, and in the last block of
+an epoch the change of rules and voters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Protocol
 
+from ledger import epochs
 from ledger.batch import SubmitBatch
-from ledger.block import MAX_TRANSACTIONS, Block
-from ledger.certificate import check_commit, qc_digest
-from ledger.encoding import u8, u32
-from ledger.errors import Diverged, Refused
+from ledger.block import MAX_CONTENT, MAX_EVIDENCE, MAX_TRANSACTIONS, Block
+from ledger.certificate import QuorumCertificate, check_commit, qc_digest
+from ledger.encoding import u8, u32, u64, var
+from ledger.errors import Refused
 from ledger.genesis import Genesis
 from ledger.header import VERSION, Header
 from ledger.leaves import Leaves
 from ledger.merkle import tree_root
-from ledger.smt import StateChange, StateTree, state_key, value_hash
-from ledger.state import INSTITUTION, BatchState, InstitutionState, batch_key
-from ledger.validators import Member, key_id
+from ledger.roster import Registration
+from ledger.rules import ACCEPTED, Outcome
+from ledger.smt import StateChange, state_key, value_hash
+from ledger.state import ACTIVE, INSTITUTION, SEEN, BatchState, InstitutionState, batch_key
+from ledger.transaction import Transaction
+from ledger.transactions import open_transaction
+from ledger.view import ChainView
+from ledger.working_state import WorkingState
+from shangmi import PublicKey
 
-ACCEPTED = 1
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is settled of a block before its content is.
 
-class ChainView(Protocol):
-    """A chain up to its last final block, as whoever executes the next one knows it."""
+    Attributes:
+        prev_commit: CommitQC of the block below; empty at height 1.
+        builder: Who builds it.
+        build_round: In which round.
+        timestamp_ms: Its time, milliseconds since 1970 UTC.
+    """
 
-    @property
-    def head(self) -> Header:
-        """Header of the last final block."""
-        ...
-
-    @property
-    def history_root(self) -> bytes:
-        """Merkle root over the ids of all blocks up to and including the last."""
-        ...
-
-    @property
-    def tree(self) -> StateTree:
-        """The state after the last block."""
-        ...
-
-    def values(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
-        """Return the stored ones of these state values, by value hash."""
-        ...
-
-    def known(self, submitter: bytes, keys: Sequence[bytes]) -> bool:
-        """Say whether an institution has published any of these ``rid || version`` before."""
-        ...
+    prev_commit: bytes
+    builder: bytes
+    build_round: int
+    timestamp_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedBatch:
-    """A batch that may enter the block."""
+    """A batch that may enter the block.
+
+    Attributes:
+        tx: Its announcement.
+        index: Its place among the block's transactions.
+        leaves: Its records.
+        body: Their bytes.
+    """
 
     tx: SubmitBatch
-    encoded: bytes
+    index: int
     leaves: Leaves
     body: bytes
 
 
 class Execution:
-    """The block after the view's last one, while it grows transaction by transaction.
+    """The block after the view's last one, while it grows.
 
     Args:
         genesis: The chain.
         view: What it builds on.
+        terms: What is settled beforehand.
     """
 
-    def __init__(self, genesis: Genesis, view: ChainView) -> None:
+    def __init__(self, genesis: Genesis, view: ChainView, terms: Terms) -> None:
         self.genesis = genesis
         self.view = view
+        self.terms = terms
         self.height = view.head.height + 1
-        self.validators = genesis.validators  # the set of this height; changes come with epochs (section 11)
+        self.state = WorkingState(view, terms.timestamp_ms)
+        self.evidence: list[bytes] = []
+        self.transactions: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.receipts: list[bytes] = []
         self.batches: list[CheckedBatch] = []
         self.count = 0
-        self._institutions: dict[bytes, InstitutionState] = {}
+        self._size = 0
         self._change: StateChange | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to make a block for."""
+        return not self.transactions and not self.evidence
+
+    def prefetch(self, transactions: Sequence[bytes]) -> None:
+        """Read at once what checking these transactions will ask of the state."""
+        keys = set()
+        for data in transactions:
+            try:
+                tx = open_transaction(data)
+            except Refused:
+                continue  # it is refused when its turn comes
+            keys.add(state_key(INSTITUTION, _sender(tx)))
+            if isinstance(tx, Transaction):
+                keys.add(state_key(SEEN, tx.tx_id))
+        self.state.prefetch(keys)
+
+    def add_evidence(self, data: bytes) -> None:
+        """Take in a proof of double signing after checking all of it.
+
+        Raises:
+            Refused: It proves nothing, or nothing new; nothing was taken in.
+        """
+        self._open()
+        if self.transactions:
+            raise RuntimeError("evidence stands before every transaction")
+        if len(self.evidence) >= MAX_EVIDENCE:
+            raise Refused("block size", "3", f"a block holds at most {MAX_EVIDENCE} proofs of double signing")
+        self._check_size(data)
+        with self.state.attempt():
+            epochs.convict(self.state, data)
+        self.evidence.append(data)
+        self._size += len(data)
+
     def add(self, encoded: bytes, body: bytes) -> None:
-        """Take in one batch after checking all of it.
+        """Take in one transaction after checking all of it.
 
         Args:
-            encoded: The SUBMIT_BATCH transaction.
-            body: Its leaves.
+            encoded: The transaction.
+            body: The leaves of a SUBMIT_BATCH; nothing for any other.
 
         Raises:
             Refused: It breaks a rule; nothing was taken in.
         """
+        self._open()
+        if len(self.transactions) >= MAX_TRANSACTIONS:
+            raise Refused("block size", "3", f"a block holds at most {MAX_TRANSACTIONS} transactions")
+        tx = open_transaction(encoded)
+        self._check_size(encoded)
+        with self.state.attempt():
+            outcome = self._execute(tx, body) if isinstance(tx, Transaction) else self._execute_batch(tx, body)
+        self.transactions.append(encoded)
+        self.bodies.append(body)
+        self.receipts.append(b"XL/RCPT/1\0" + tx.tx_id + u8(outcome.code) + var(outcome.detail))
+        self._size += len(encoded)
+
+    def _open(self) -> None:
         if self._change is not None:
             raise RuntimeError("the block's state is computed already; nothing more can enter it")
-        if len(self.batches) >= MAX_TRANSACTIONS:
-            raise Refused("block size", "3", f"a block holds at most {MAX_TRANSACTIONS} transactions")
-        tx = SubmitBatch.decode(encoded)
-        self._check_announcement(tx)
+
+    def _check_size(self, data: bytes) -> None:
+        if self._size + len(data) > MAX_CONTENT:
+            raise Refused("block size", "3", f"a block's content has at most {MAX_CONTENT} bytes beside its leaves")
+
+    def _execute(self, tx: Transaction, body: bytes) -> Outcome:
+        """Return what a transaction other than a batch did, once it is its sender's and new."""
+        if body:
+            raise Refused("leaves", "4", "only a batch carries leaves")
+        registration, _ = self._check_sender(tx)
+        if tx.expiry_height < self.height:
+            raise Refused("expiry", "4", f"the transaction lapsed at height {tx.expiry_height}")
+        if self.state.get(SEEN, tx.tx_id) is not None:
+            raise Refused("repeated", "4", "the transaction was executed before")
+        _check_signature(registration, tx)
+        outcome = tx.execute(self.state)
+        self.state.put(SEEN, tx.tx_id, u64(self.height))
+        return outcome
+
+    def _check_sender(self, tx: Transaction | SubmitBatch) -> tuple[Registration, InstitutionState]:
+        """Return who sends, once it may send anything."""
+        if tx.chain_id != self.genesis.chain_id:
+            raise Refused("chain id", "4", "the transaction is meant for another chain")
+        found = self.state.roster.registration(_sender(tx))
+        if found is None:
+            raise Refused("sender", "14", "the sender is not registered")
+        standing = self.institution(found.id)
+        if not found.active or standing.standing != ACTIVE:
+            raise Refused("standing", "14", "the sender is frozen, removed, or was convicted of signing two ways")
+        if not tx.key_id == standing.key_id == found.key_id:
+            raise Refused("key", "4", "the transaction is signed by a key that is not the sender's present one")
+        return found, standing
+
+    def _execute_batch(self, tx: SubmitBatch, body: bytes) -> Outcome:
+        registration, standing = self._check_sender(tx)
+        self._check_announcement(tx, registration, standing)
         leaves = Leaves.decode(body)
         if len(leaves) != tx.count:
             raise Refused("batch size", "4", f"{tx.count} records were signed, {len(leaves)} came")
@@ -106,35 +195,29 @@ class Execution:
         if root != tx.batch_root:
             raise Refused("batch root", "4", "the leaves do not have the root that was signed")
         self._check_unpublished(tx.submitter, leaves, known.result())
-        self._institutions[tx.submitter] = InstitutionState(tx.seq, tx.key_id)
-        self.batches.append(CheckedBatch(tx, encoded, leaves, body))
+        index = len(self.transactions)
+        self.state.put(INSTITUTION, tx.submitter, InstitutionState(tx.seq, standing.key_id).encode())
+        self.state.written[batch_key(tx.submitter, tx.seq)] = BatchState(
+            tx.batch_root, tx.count, self.height, index
+        ).encode()
+        self.batches.append(CheckedBatch(tx, index, leaves, body))
         self.count += tx.count
+        return Outcome(ACCEPTED, u32(tx.count) + tx.policy_id)
 
-    def _check_announcement(self, tx: SubmitBatch) -> None:
-        """Raise Refused where the transaction itself breaks a rule of section 4."""
-        rules = self.genesis.parameters
-        if tx.chain_id != self.genesis.chain_id:
-            raise Refused("chain id", "4", "the batch is meant for another chain")
-        member = self.validators.member(tx.submitter)
-        if member is None or member.role == "auditor":
-            raise Refused("upload", "14", "the submitter is no member that may publish records")
+    def _check_announcement(self, tx: SubmitBatch, sender: Registration, standing: InstitutionState) -> None:
+        """Raise Refused where the announcement itself breaks a rule of section 4."""
+        rules = self.state.parameters
+        if sender.class_ in ("R", "P"):
+            raise Refused("upload", "14", "regulators and participants publish no records")
         if tx.policy_id not in rules.policies:
             raise Refused("policy", "14", "the batch names a policy that the chain does not have")
-        if tx.key_id != self.institution(tx.submitter).key_id or tx.key_id != key_id(member.public_key):
-            raise Refused("key", "4", "the batch is signed by a key that is not the submitter's present one")
-        expected = self.institution(tx.submitter).last_seq + 1
-        if tx.seq != expected:
-            raise Refused("batch number", "4", f"expected number {expected}, got {tx.seq}")
+        if tx.seq != standing.last_seq + 1:
+            raise Refused("batch number", "4", f"expected number {standing.last_seq + 1}, got {tx.seq}")
         if tx.expiry_height < self.height:
             raise Refused("expiry", "4", f"the batch lapsed at height {tx.expiry_height}")
         if self.count + tx.count > rules.batch_entries:
             raise Refused("block size", "4", f"more than {rules.batch_entries} records in one block")
-        self._check_signature(member, tx)
-
-    @staticmethod
-    def _check_signature(member: Member, tx: SubmitBatch) -> None:
-        if not member.verify(tx.signature, tx.signed_bytes()):
-            raise Refused("batch signature", "5", "the batch is not signed by its submitter")
+        _check_signature(sender, tx)
 
     def _check_unpublished(self, submitter: bytes, leaves: Leaves, known: bool) -> None:
         before = (one.leaves.key_set for one in self.batches if one.tx.submitter == submitter)
@@ -142,65 +225,79 @@ class Execution:
             raise Refused("duplicate", "4", "records of the batch are published already in the same version")
 
     def institution(self, id_: bytes) -> InstitutionState:
-        """Return an institution's state after what was taken in so far."""
-        if id_ not in self._institutions:
-            self._institutions[id_] = InstitutionState.decode(self._value(state_key(INSTITUTION, id_)))
-        return self._institutions[id_]
+        """Return an institution's state after what was taken in so far.
 
-    def _value(self, key: bytes) -> bytes:
-        hash_ = self.view.tree.hashes([key]).get(key, b"")
-        value = self.view.values([hash_]).get(hash_)
-        if value is None or hash_ != value_hash(value):
-            raise Diverged("a stored value is missing or is not the one the state root commits to")
-        return value
-
-    def state_values(self) -> dict[bytes, bytes]:
-        """Return the values that the block sets, by key."""
-        values = {}
-        for index, one in enumerate(self.batches):
-            tx = one.tx
-            batch = BatchState(tx.batch_root, tx.count, self.height, index)
-            values[batch_key(tx.submitter, tx.seq)] = batch.encode()
-            values[state_key(INSTITUTION, tx.submitter)] = self._institutions[tx.submitter].encode()
-        return values
+        Raises:
+            Refused: The chain has none of this id.
+        """
+        value = self.state.get(INSTITUTION, id_)
+        if value is None:
+            raise Refused("sender", "14", "the sender is not registered")
+        return InstitutionState.decode(value)
 
     @property
     def change(self) -> StateChange:
         """What the block does to the state tree, computed once; after it the block takes nothing more in."""
         if self._change is None:
-            hashes: dict[bytes, bytes | None] = {key: value_hash(value) for key, value in self.state_values().items()}
-            self._change = self.view.tree.update(hashes)
+            self._count_block_below()
+            if self.state.last_of_epoch:
+                epochs.close(self.state)
+            self._change = self.view.tree.update(
+                {key: None if value is None else value_hash(value) for key, value in self.state.written.items()}
+            )
         return self._change
 
-    def receipts(self) -> list[bytes]:
-        """Return one receipt a transaction: what became of it, and under which policy."""
-        return [
-            b"XL/RCPT/1\0" + one.tx.tx_id + u8(ACCEPTED) + u32(one.tx.count) + one.tx.policy_id for one in self.batches
-        ]
-
-    def header(self, prev_commit: bytes, builder: bytes, build_round: int, timestamp_ms: int) -> Header:
-        """Return the header of a block that holds what was taken in."""
+    def _count_block_below(self) -> None:
+        """What the block below says of who built and who confirmed it enters the state, where credit reads it."""
         head = self.view.head
+        if not head.height:
+            return
+        voters = self.view.voters_at(head.height).voters
+        signers = [voters[one].id for one in QuorumCertificate.decode(self.terms.prev_commit).signers]
+        epochs.count_block(self.state, head.builder_id, signers, head.height)
+
+    @property
+    def values(self) -> Mapping[bytes, bytes]:
+        """The values that the block sets, by state key."""
+        return {key: value for key, value in self.state.written.items() if value is not None}
+
+    def header(self) -> Header:
+        """Return the header of a block that holds what was taken in."""
+        head, terms, validators = self.view.head, self.terms, self.state.validators
         return Header(
             version=VERSION,
             chain_id=self.genesis.chain_id,
             height=self.height,
-            epoch=self.genesis.epoch(self.height),
+            epoch=self.state.epoch,
             prev_block_id=head.block_id,
-            prev_commit_digest=qc_digest(prev_commit),
-            tx_root=tree_root(one.encoded for one in self.batches),
-            tx_count=len(self.batches),
+            prev_commit_digest=qc_digest(terms.prev_commit),
+            tx_root=tree_root(self.transactions),
+            tx_count=len(self.transactions),
             history_root=self.view.history_root,
             state_root=self.change.root,
-            receipts_root=tree_root(self.receipts()),
-            evidence_root=tree_root([]),
-            validators_hash=self.validators.hash,
-            next_validators_hash=self.validators.hash,
-            params_hash=self.genesis.parameters.hash,
-            timestamp_ms=timestamp_ms,
-            builder_id=builder,
-            build_round=build_round,
+            receipts_root=tree_root(self.receipts),
+            evidence_root=tree_root(self.evidence),
+            validators_hash=validators.hash,
+            next_validators_hash=epochs.following(self.state).hash,
+            params_hash=self.state.parameters.hash,
+            timestamp_ms=terms.timestamp_ms,
+            builder_id=terms.builder,
+            build_round=terms.build_round,
         )
+
+    def block(self) -> Block:
+        """Return the block that holds what was taken in."""
+        return Block(self.header(), self.terms.prev_commit, tuple(self.transactions), tuple(self.evidence))
+
+
+def _sender(tx: Transaction | SubmitBatch) -> bytes:
+    return tx.submitter if isinstance(tx, SubmitBatch) else tx.sender
+
+
+def _check_signature(sender: Registration, tx: Transaction | SubmitBatch) -> None:
+    if not PublicKey.from_bytes(sender.public_key).verify(tx.signature, tx.signed_bytes()):
+        what = "batch" if isinstance(tx, SubmitBatch) else "transaction"
+        raise Refused(f"{what} signature", "5", f"the {what} is not signed by its sender")
 
 
 def check_block(genesis: Genesis, view: ChainView, block: Block, bodies: Sequence[bytes]) -> Execution:
@@ -218,28 +315,33 @@ def check_block(genesis: Genesis, view: ChainView, block: Block, bodies: Sequenc
         raise Refused("link", "3", f"the block of height {header.height} does not stand on height {head.height}")
     if header.timestamp_ms <= head.timestamp_ms:
         raise Refused("time", "3", "the block is not later than the one below it")
-    if genesis.validators.producer(header.height, header.build_round).id != header.builder_id:
+    if view.validators.producer(header.height, header.build_round).id != header.builder_id:
         raise Refused("schedule", "6", "the block is built by an institution whose turn it was not")
-    if not block.transactions or block.evidence:
-        raise Refused("block content", "6", "expected at least one transaction, and evidence of nothing yet")
-    check_prev_commit(genesis, view, block.prev_commit)
+    if not block.transactions and not block.evidence:
+        raise Refused("block content", "6", "expected at least one transaction or one proof of double signing")
+    check_prev_commit(view, block.prev_commit)
     if len(bodies) != len(block.transactions):
         raise Refused("leaves", "4", f"{len(block.transactions)} batches came with {len(bodies)} lists of leaves")
-    execution = Execution(genesis, view)
+    terms = Terms(block.prev_commit, header.builder_id, header.build_round, header.timestamp_ms)
+    execution = Execution(genesis, view, terms)
+    execution.prefetch(block.transactions)
+    for one in block.evidence:
+        execution.add_evidence(one)
     for encoded, body in zip(block.transactions, bodies, strict=True):
         execution.add(encoded, body)
-    expected = execution.header(block.prev_commit, header.builder_id, header.build_round, header.timestamp_ms)
-    for one in fields(Header):
-        if getattr(expected, one.name) != getattr(header, one.name):
-            raise Refused(one.name, "3", f"the header's {one.name} is not what the block's content gives")
+    expected = execution.header()
+    for field in fields(Header):
+        if getattr(expected, field.name) != getattr(header, field.name):
+            raise Refused(field.name, "3", f"the header's {field.name} is not what the block's content gives")
     return execution
 
 
-def check_prev_commit(genesis: Genesis, view: ChainView, data: bytes) -> None:
+def check_prev_commit(view: ChainView, data: bytes) -> None:
     """Raise Refused unless ``data`` certifies the view's last block (at height 1: is empty)."""
     head = view.head
     if head.height == 0:
         if data:
             raise Refused("commit certificate", "3", "genesis has no certificate")
         return
-    check_commit(data, head.block_id, head.height, head.epoch, genesis.chain_id, genesis.validators)
+    voters = view.voters_at(head.height)
+    check_commit(data, head.block_id, head.height, head.epoch, view.genesis.chain_id, voters)

@@ -1,23 +1,22 @@
-"""What became of a signed batch: its institution asks its own replica, never whoever carried it."""
+"""What became of a transaction: its institution asks its own replica, never whoever carried it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.batch import SubmitBatch
-from ledger.errors import Diverged
 from ledger.replica import Replica
-from ledger.smt import value_hash
-from ledger.state import BatchState, batch_key
+from ledger.state import SEEN, BatchState, batch_key
+from ledger.transaction import Transaction
+from ledger.transactions import open_transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """Where a batch stands.
+    """Where a transaction stands.
 
     Attributes:
         height: The final block it is in, or None.
-        lapsed: It can never become final: it expired, or another batch took its number.
+        lapsed: It can never become final: it expired, or for a batch, another one took its number.
     """
 
     height: int | None
@@ -25,20 +24,21 @@ class Fate:
 
 
 def fate_of(replica: Replica, tx: bytes) -> Fate:
-    """Return what this replica knows of a SUBMIT_BATCH transaction.
+    """Return what this replica knows of a transaction.
 
     Raises:
         Malformed: The bytes are none.
         Diverged: The replica's own store was changed.
     """
-    batch, view = SubmitBatch.decode(tx), replica.view
-    key = batch_key(batch.submitter, batch.seq)
-    hash_ = view.tree.hashes([key]).get(key)
-    if hash_ is None:
-        return Fate(None, view.head.height >= batch.expiry_height)
-    stored = view.values([hash_]).get(hash_)
-    if stored is None or value_hash(stored) != hash_:
-        raise Diverged("a stored value is missing or is not the one the state root commits to")
+    opened, view = open_transaction(tx), replica.view
+    lapsed = view.head.height >= opened.expiry_height
+    if isinstance(opened, Transaction):
+        seen = view.state(SEEN, opened.tx_id)
+        return Fate(None, lapsed) if seen is None else Fate(int.from_bytes(seen, "big"), lapsed=False)
+    batch, key = opened, batch_key(opened.submitter, opened.seq)
+    stored = view.state_values([key]).get(key)
+    if stored is None:
+        return Fate(None, lapsed)
     found = BatchState.decode(stored)
     same = (found.batch_root, found.count) == (batch.batch_root, batch.count)
     return Fate(found.height if same else None, not same)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from ledger.encoding import SHORT_ID, ZERO_DIGEST, Reader, listed, u8, u32, u64, var
+from ledger.encoding import DIGEST, SHORT_ID, ZERO_DIGEST, Reader, listed, u8, u32, u64, var
 from ledger.header import VERSION, Header
 from ledger.merkle import tree_root
+from ledger.roster import Roster
 from ledger.smt import MemoryNodes, SparseTree, state_key, value_hash
-from ledger.state import INSTITUTION, InstitutionState
+from ledger.state import INSTITUTION, ONLY, PARAMETERS, POLICIES, ROSTER, VALIDATORS, InstitutionState
 from ledger.validators import MAX_MEMBERS, Member, ValidatorSet, institution_id, key_id
 from shangmi import PublicKey, sm3
 
@@ -30,16 +31,22 @@ DEFAULT_POLICY: Final = sm3(b"XL/POLICY/1\0members upload their own records")[:S
 
 @dataclass(frozen=True, slots=True)
 class ChainParameters:
-    """Rules fixed by genesis.
+    """Rules that genesis sets and governance may change, the length of an epoch excepted.
 
     Attributes:
-        epoch_blocks: Blocks in an epoch.
+        epoch_blocks: Blocks in an epoch; the same for ever, so that a height says its epoch.
         batch_entries: Entries in one batch, and in one block, at most.
         clock_drift_ms: How far a new block's time may be from a validator's clock, milliseconds.
         expiry_blocks: Blocks after which an unconfirmed batch lapses.
         sample_envelopes: Envelopes each validator reads back of every block.
         round_seconds: How long round 0 waits for its votes, seconds.
+        jail_epochs: Epochs that whoever signed two ways stays out, at least.
+        evidence_blocks: How old evidence may be, in blocks; keys are kept as long.
+        late_blocks: Blocks within which a voter left out of a certificate may be added.
+        deliver_blocks: Blocks within which a holder delivers what a contract allowed.
+        lock_epochs: Whole epochs that a widening change waits.
         policies: Ids of the policies a batch may be published under.
+        policy_hash: SM3 of the policy set in force; governance changes both together.
     """
 
     epoch_blocks: int
@@ -48,26 +55,29 @@ class ChainParameters:
     expiry_blocks: int
     sample_envelopes: int
     round_seconds: int
+    jail_epochs: int = 4
+    evidence_blocks: int = 1_000
+    late_blocks: int = 20
+    deliver_blocks: int = 100
+    lock_epochs: int = 1
     policies: tuple[bytes, ...] = (DEFAULT_POLICY,)
+    policy_hash: bytes = ZERO_DIGEST
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        numbers = (
-            self.epoch_blocks, self.batch_entries, self.clock_drift_ms,
-            self.expiry_blocks, self.sample_envelopes, self.round_seconds,
-        )  # fmt: skip
-        return b"XL/PARAMS/1\0" + u8(ALGORITHM_SM3) + var(SM2_ID) + b"".join(map(u32, numbers)) + listed(self.policies)
+        numbers = b"".join(u32(getattr(self, name)) for name in NUMBERS)
+        return _PARAMETERS + numbers + listed(self.policies) + self.policy_hash
 
     @classmethod
     def decode(cls, data: bytes) -> ChainParameters:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "parameters")
-        reader.constant(b"XL/PARAMS/1\0" + u8(ALGORITHM_SM3) + var(SM2_ID))
-        epoch, entries, drift, expiry, sample, seconds = (reader.u32() for _ in range(6))
-        policies = reader.listed(1_000, SHORT_ID)
+        reader.constant(_PARAMETERS)
+        numbers = {name: reader.u32() for name in NUMBERS}
+        policies, policy_hash = reader.listed(1_000, SHORT_ID), reader.take(DIGEST)
         reader.end()
-        found = cls(epoch, entries, drift, expiry, sample, seconds, policies)
-        if not all((epoch, entries, drift, expiry, sample, seconds)):
+        found = cls(**numbers, policies=policies, policy_hash=policy_hash)
+        if not all(numbers.values()):
             raise reader.wrong("a parameter is 0")
         if any(len(one) != SHORT_ID for one in policies):
             raise reader.wrong("a policy id is not 16 bytes")
@@ -77,6 +87,14 @@ class ChainParameters:
     def hash(self) -> bytes:
         """Digest that every header carries."""
         return sm3(self.encode())
+
+
+#: The whole numbers among the parameters, in the order of their bytes; each a u32 and not 0.
+NUMBERS: Final = (
+    "epoch_blocks", "batch_entries", "clock_drift_ms", "expiry_blocks", "sample_envelopes", "round_seconds",
+    "jail_epochs", "evidence_blocks", "late_blocks", "deliver_blocks", "lock_epochs",
+)  # fmt: skip
+_PARAMETERS = b"XL/PARAMS/1\0" + u8(ALGORITHM_SM3) + var(SM2_ID)
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,7 @@ class Genesis:
         parameters: The chain's rules.
         names: Id and title of each institution by its 16-byte id.
         validators: The first validator set.
+        policies: The first policy set, as ``ledger.policy`` encodes it.
     """
 
     name: str
@@ -96,14 +115,16 @@ class Genesis:
     parameters: ChainParameters
     names: Mapping[bytes, tuple[str, str]]
     validators: ValidatorSet
+    policies: bytes = b""
 
     @classmethod
-    def from_region(cls, region: Region, keys: Mapping[str, PublicKey] | None = None) -> Genesis:
+    def from_region(cls, region: Region, keys: Mapping[str, PublicKey] | None = None, policies: bytes = b"") -> Genesis:
         """Return the genesis of a region.
 
         Args:
             region: Its checked YAML file.
             keys: Public key by institution, for those whose key the file does not give.
+            policies: The first policy set; with none, contracts allow nothing but uploads.
 
         Raises:
             KeyError: An institution has no public key in either place.
@@ -121,13 +142,11 @@ class Genesis:
         return cls(
             region.name,
             int(region.founded.timestamp() * 1000),
-            ChainParameters(
-                rules.epoch_blocks, rules.batch_entries, rules.clock_drift_ms,
-                rules.expiry_blocks, rules.sample_envelopes, rules.round_seconds,
-            ),
+            ChainParameters(**{name: getattr(rules, name) for name in NUMBERS}, policy_hash=sm3(policies)),
             {institution_id(one.id): (one.id, one.name) for one in region.institutions},
             ValidatorSet(members),
-        )  # fmt: skip
+            policies,
+        )
 
     def encode(self) -> bytes:
         """Return the canonical genesis bytes."""
@@ -139,6 +158,7 @@ class Genesis:
             + var(self.parameters.encode())
             + listed(names)
             + var(self.validators.encode())
+            + var(self.policies)
         )
 
     @classmethod
@@ -155,11 +175,14 @@ class Genesis:
         parameters = ChainParameters.decode(reader.var(MAX_GENESIS))
         pairs = [_name_pair(one) for one in reader.listed(MAX_MEMBERS, 2_000)]
         validators = ValidatorSet.decode(reader.var(MAX_GENESIS))
+        policies = reader.var(MAX_GENESIS)
         reader.end()
         names = {institution_id(id_): (id_, title) for id_, title in pairs}
         if [institution_id(id_) for id_, _ in pairs] != [one.id for one in validators.members]:
             raise reader.wrong("names and validators differ")
-        return cls(name, founded, parameters, names, validators)
+        if parameters.policy_hash != sm3(policies):
+            raise reader.wrong("the parameters name another policy set")
+        return cls(name, founded, parameters, names, validators, policies)
 
     @cached_property
     def chain_id(self) -> bytes:
@@ -168,9 +191,17 @@ class Genesis:
 
     def state(self) -> dict[bytes, bytes]:
         """Return the values that stand in the state before block 1, by key."""
-        return {
+        roster = Roster.from_members(self.validators.members, self.names)
+        institutions = {
             state_key(INSTITUTION, one.id): InstitutionState(0, key_id(one.public_key)).encode()
             for one in self.validators.members
+        }
+        return {
+            **institutions,
+            state_key(VALIDATORS, u32(0)): self.validators.encode(),
+            state_key(PARAMETERS, ONLY): self.parameters.encode(),
+            state_key(POLICIES, ONLY): self.policies,
+            state_key(ROSTER, ONLY): roster.encode(),
         }
 
     @cached_property

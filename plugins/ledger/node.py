@@ -6,6 +6,7 @@ verifies all of what it is given against this node's own replica before it signs
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,9 +28,9 @@ from ledger.certificate import (
     qc_digest,
 )
 from ledger.chain_check import ChainReport, verify_chain
-from ledger.encoding import ZERO_DIGEST, Reader
+from ledger.encoding import SHORT_ID, ZERO_DIGEST, Reader
 from ledger.errors import Behind, Diverged, Halted, Refused
-from ledger.execution import Execution, check_block
+from ledger.execution import Execution, Terms, check_block
 from ledger.genesis import DEFAULT_POLICY, Genesis
 from ledger.header import Header
 from ledger.leaves import leaves_of
@@ -38,7 +39,9 @@ from ledger.proposal import Proposal, check_against_lock, check_carried, check_p
 from ledger.proving import prove
 from ledger.replica import FinalBlock, Replica, ReplicaView
 from ledger.sampling import EnvelopeSource, check_envelopes
-from ledger.state import InstitutionState
+from ledger.state import INSTITUTION, InstitutionState
+from ledger.transaction import Transaction
+from ledger.transactions import open_transaction
 from ledger.validators import institution_id, key_id
 from ledger.votes import PROPOSE, Signer, Slot, VoteStore
 from schemas.records import Entry
@@ -118,14 +121,8 @@ class Node:
         self.replica = replica
         self._key, self._votes, self._envelopes, self._clock = key, votes, envelopes, clock
         self._validated: tuple[bytes, tuple[bytes, ...], Execution] | None = None
-        member = genesis.validators.member(self.id)
-        if member is None:
-            raise Halted(f"genesis knows no institution {institution!r}")
-        if key is not None and key.public.bytes != member.public_key:
-            raise Halted(f"the key given is not the one genesis names for {institution}")
         if key is not None and votes is not None:
             votes.check_owner(key.public)
-        self._member = member
 
     # --- publishing --------------------------------------------------------------------------------------------
 
@@ -137,14 +134,40 @@ class Node:
     @property
     def is_voter(self) -> bool:
         """Whether the institution has a vote."""
-        return self._member.weight > 0
+        member = self.replica.view.validators.member(self.id)
+        return member is not None and member.weight > 0
 
     def next_seq(self) -> int:
         """Return the number the chain expects of this institution's next batch."""
-        return self._state(self.replica.view).last_seq + 1
+        value = self.replica.view.state(INSTITUTION, self.id)
+        return 1 if value is None else InstitutionState.decode(value).last_seq + 1
 
-    def _state(self, view: ReplicaView) -> InstitutionState:
-        return Execution(self.genesis, view).institution(self.id)
+    def heading(self) -> dict[str, Any]:
+        """Return the fields that every transaction of this institution begins with, by name; the nonce is new."""
+        return {
+            "chain_id": self.genesis.chain_id,
+            "sender": self.id,
+            "key_id": key_id(self._signer(self.replica.view).public.bytes),
+            "nonce": secrets.token_bytes(SHORT_ID),
+            "expiry_height": self.height + self.replica.view.parameters.expiry_blocks,
+        }
+
+    def sign(self, draft: Transaction) -> bytes:
+        """Return a transaction signed as this institution, ready to be offered to producers.
+
+        Args:
+            draft: It without a signature; ``heading`` gives its common fields.
+
+        Raises:
+            Refused: It is of another chain, or another institution's.
+            Halted: The key here is not the one the chain names.
+        """
+        key = self._signer(self.replica.view)
+        if (draft.chain_id, draft.sender) != (self.genesis.chain_id, self.id) or draft.key_id != key_id(
+            key.public.bytes
+        ):
+            raise Refused("sender", "4", "an institution signs nothing but its own transactions")
+        return replace(draft, signature=key.sign(draft.signed_bytes())).encode()
 
     def submit(self, entries: Sequence[Entry], seq: int, locator: str) -> Submission:
         """Return a signed batch of sealed records.
@@ -157,12 +180,15 @@ class Node:
         Raises:
             Refused: The institution may not publish, or the batch is empty or too large.
         """
-        limit = self.genesis.parameters.batch_entries
+        view = self.replica.view
+        rules = view.parameters
+        limit = rules.batch_entries
         if not 0 < len(entries) <= limit:
             raise Refused("batch size", "4", f"{len(entries)} records; a batch has 1 to {limit}")
-        if self._member.role == "auditor":
-            raise Refused("upload", "14", "an auditor publishes no records")
-        key, leaves = self._signer(), leaves_of(entries)
+        registration = view.roster.registration(self.id)
+        if registration is None or registration.class_ in ("R", "P"):
+            raise Refused("upload", "14", "regulators and participants publish no records")
+        key, leaves = self._signer(view), leaves_of(entries)
         tx = SubmitBatch(
             chain_id=self.genesis.chain_id,
             submitter=self.id,
@@ -171,7 +197,7 @@ class Node:
             batch_root=leaves.root,
             count=len(leaves),
             policy_id=DEFAULT_POLICY,
-            expiry_height=self.height + self.genesis.parameters.expiry_blocks,
+            expiry_height=view.head.height + rules.expiry_blocks,
             locator=locator,
         )
         signed = replace(tx, signature=key.sign(tx.signed_bytes()))
@@ -181,11 +207,12 @@ class Node:
 
     def producer(self, round: int = 0) -> str:
         """Return whose turn it is to propose the next block in a round."""
-        return self.genesis.institution(self.genesis.validators.producer(self.height + 1, round).id)
+        view = self.replica.view
+        return view.name(view.validators.producer(view.head.height + 1, round).id)
 
     def is_producer(self, height: int, round: int) -> bool:
-        """Say whether it is this institution's turn to propose."""
-        return self.genesis.validators.producer(height, round).id == self.id
+        """Say whether it is this institution's turn to propose at a height, the next one at most."""
+        return self.replica.view.voters_at(height).producer(height, round).id == self.id
 
     def propose(
         self,
@@ -195,6 +222,7 @@ class Node:
         *,
         prepare_qc: bytes | None = None,
         carried: Iterable[bytes] = (),
+        evidence: Iterable[bytes] = (),
         on_skip: SkipListener | None = None,
     ) -> bytes | None:
         """Return this producer's proposal for the next height, or None when there is nothing to do.
@@ -209,6 +237,7 @@ class Node:
             prepare_qc: A PrepareQC of this height that a voter's refusal brought, if any.
             carried: Earlier proposals of this height, read as often as asked for: a certified block is proposed
                 again, not another.
+            evidence: Proofs of double signing; those that prove nothing new are skipped.
             on_skip: Told of each transaction skipped, and why.
 
         Raises:
@@ -218,16 +247,17 @@ class Node:
         """
         view, votes = self._ready(), self._vote_store()
         height = view.head.height + 1
-        if not self.is_producer(height, round):
+        if view.validators.producer(height, round).id != self.id:
             raise Refused("schedule", "6", f"round {round} of height {height} is the turn of {self.producer(round)}")
         slot, offered = Slot(height, round, PROPOSE), list(submissions)
         found = votes.find(self.genesis.chain_id, slot)
         drafted: Proposal | None = None
         if found is None:
-            drafted = self._draft(view, offered, round, tc or b"", prepare_qc or b"", carried, on_skip)
+            certificates = tc or b"", prepare_qc or b""
+            drafted = self._draft(view, offered, round, *certificates, carried, evidence, on_skip)
             if drafted is None:
                 return None
-        signed = votes.sign(self.genesis.chain_id, slot, self._signer(), lambda _: _proposal_draft(drafted))
+        signed = votes.sign(self.genesis.chain_id, slot, self._signer(view), lambda _: _proposal_draft(drafted))
         proposal = replace(Proposal.decode(signed.payload), signature=signed.signature)
         mine = drafted is not None and drafted.block == proposal.block  # else another worker's draft was signed first
         bodies = drafted.bodies if drafted and mine else stored_bodies(proposal, offered, carried)
@@ -241,22 +271,22 @@ class Node:
         tc: bytes,
         prepare_qc: bytes,
         carried: Iterable[bytes],
+        evidence: Iterable[bytes],
         on_skip: SkipListener | None,
     ) -> Proposal | None:
         lock = self._vote_store().lock(self.genesis.chain_id, view.head.height + 1)
-        justify = highest_certificate(self.genesis, view.head.height + 1, round, tc, (prepare_qc, lock))
+        justify = highest_certificate(view, view.head.height + 1, round, tc, (prepare_qc, lock))
         if justify is not None:
             again = find_block(carried, justify.ballot.block_id)
             return Proposal(round, self.id, again.block, justify.encode(), tc, again.bodies)
         with self._still(view):
-            execution = collect(self.genesis, view, offered, on_skip)
-            if not execution.batches:
-                return None
             now = max(self._clock(), view.head.timestamp_ms + 1)
-            header = execution.header(view.commit_qc, self.id, round, now)
-        block = Block(header, view.commit_qc, tuple(one.encoded for one in execution.batches))
-        bodies = tuple(one.body for one in execution.batches)
-        self._validated = (header.block_id, bodies, execution)
+            execution = Execution(self.genesis, view, Terms(view.commit_qc, self.id, round, now))
+            collect(execution, offered, evidence, on_skip)
+            if execution.is_empty:
+                return None
+            block, bodies = execution.block(), tuple(execution.bodies)
+        self._validated = (block.header.block_id, bodies, execution)
         return Proposal(round, self.id, block.encode(), b"", tc, bodies)
 
     def prepare(self, proposal: bytes) -> bytes:
@@ -270,16 +300,16 @@ class Node:
         opened = Proposal.decode(proposal)
         block = Block.decode(opened.block)
         self._check_place(view, block.header)
-        justify = check_proposal(opened, block, self.genesis.validators)
+        justify = check_proposal(opened, block, view.validators)
         if justify is None:
-            self._check_time(block.header)
+            self._check_time(view, block.header)
         execution = self._execute(view, block, opened.bodies)
         check_envelopes(
             execution.batches,
-            [self.genesis.institution(one.tx.submitter) for one in execution.batches],
+            [view.name(one.tx.submitter) for one in execution.batches],
             self._envelopes,
             sm3(block.header.block_id + self.id),
-            self.genesis.parameters.sample_envelopes,
+            view.parameters.sample_envelopes,
         )
         ballot = Ballot(
             PREPARE,
@@ -290,7 +320,7 @@ class Node:
             justify.ballot.round if justify else NO_ROUND,
             qc_digest(opened.justify),
         )
-        return self._vote(ballot, guard=lambda lock: check_against_lock(lock, justify))
+        return self._vote(view, ballot, guard=lambda lock: check_against_lock(lock, justify))
 
     def commit(self, prepare_qc: bytes, proposal: bytes) -> bytes:
         """Return this voter's COMMIT; from now on it is locked on the certificate.
@@ -313,13 +343,13 @@ class Node:
             header.height, header.epoch, header.block_id,
         ):  # fmt: skip
             raise Refused("prepare certificate", "6", "expected a PrepareQC of the block proposed")
-        found.verify(self.genesis.chain_id, self.genesis.validators)
+        found.verify(self.genesis.chain_id, view.validators)
         mine = self._vote_store().find(self.genesis.chain_id, Slot(ballot.height, ballot.round, PREPARE))
         if mine is None or mine.message != ballot.signed_bytes(self.genesis.chain_id):
             self._execute(view, block, opened.bodies)
         digest = qc_digest(prepare_qc)
         vote = Ballot(COMMIT, ballot.height, ballot.round, ballot.epoch, ballot.block_id, ballot.round, digest)
-        return self._vote(vote, lock=prepare_qc)
+        return self._vote(view, vote, lock=prepare_qc)
 
     def timeout(self, height: int, round: int, tc: bytes | None = None) -> bytes:
         """Return this voter's TIMEOUT of a round with its lock; after it the voter votes in no round up to this.
@@ -338,15 +368,15 @@ class Node:
         chain, epoch = self.genesis.chain_id, self.genesis.epoch(height)
         last = votes.last(chain)
         if round and (last is None or (last.height, last.round) < (height, round)):
-            check_tc(tc or b"", height, round - 1, epoch, chain, self.genesis.validators)
+            check_tc(tc or b"", height, round - 1, epoch, chain, view.validators)
 
         def draft(lock: bytes) -> tuple[bytes, bytes]:
             number = QuorumCertificate.decode(lock).ballot.round if lock else NO_ROUND
             ballot = Ballot(TIMEOUT, height, round, epoch, ZERO_DIGEST, number, qc_digest(lock))
             return ballot.signed_bytes(chain), lock
 
-        self._must_vote()
-        signed = votes.sign(chain, Slot(height, round, TIMEOUT), self._signer(), draft)
+        self._must_vote(view)
+        signed = votes.sign(chain, Slot(height, round, TIMEOUT), self._signer(view), draft)
         ballot = Ballot.read(Reader(signed.message[-Ballot.BYTES :], "own TIMEOUT"))
         return Vote(ballot, self.id, signed.signature, signed.payload).encode()
 
@@ -359,7 +389,10 @@ class Node:
             round: Round it must be of.
             type_: ``PREPARE``, ``COMMIT``, or ``TIMEOUT`` for a timeout certificate.
         """
-        chain, validators, epoch = self.genesis.chain_id, self.genesis.validators, self.genesis.epoch(height)
+        view = self.replica.view
+        if height > view.head.height + 1:
+            return None  # who votes there is not decided yet
+        chain, validators, epoch = self.genesis.chain_id, view.voters_at(height), self.genesis.epoch(height)
         for data in candidates:
             try:
                 if type_ == TIMEOUT:
@@ -376,16 +409,18 @@ class Node:
 
     def assemble_prepare(self, votes: Iterable[bytes]) -> bytes | None:
         """Return a PrepareQC from these votes, or None; useless votes are left out."""
-        return assemble_qc(votes, PREPARE, self.genesis.chain_id, self.genesis.validators)
+        return assemble_qc(votes, PREPARE, self.genesis.chain_id, self.replica.view.validators)
 
     def assemble_commit(self, votes: Iterable[bytes]) -> bytes | None:
         """Return a CommitQC from these votes, or None; useless votes are left out."""
-        return assemble_qc(votes, COMMIT, self.genesis.chain_id, self.genesis.validators)
+        return assemble_qc(votes, COMMIT, self.genesis.chain_id, self.replica.view.validators)
 
     def assemble_tc(self, votes: Iterable[bytes], height: int, round: int) -> bytes | None:
         """Return the timeout certificate of a round from these votes, or None; useless votes are left out."""
-        epoch = self.genesis.epoch(height)
-        return assemble_tc(votes, self.genesis.chain_id, self.genesis.validators, height, round, epoch)
+        view, epoch = self.replica.view, self.genesis.epoch(height)
+        if height > view.head.height + 1:
+            return None
+        return assemble_tc(votes, self.genesis.chain_id, view.voters_at(height), height, round, epoch)
 
     # --- final blocks ------------------------------------------------------------------------------------------
 
@@ -411,17 +446,17 @@ class Node:
             raise Behind(f"block {header.height} came, the head is {view.head.height}; sync, then try again")
         found = check_commit(
             commit_qc, header.block_id, header.height, self.genesis.epoch(header.height),
-            self.genesis.chain_id, self.genesis.validators,
+            self.genesis.chain_id, view.voters_at(header.height),
         )  # fmt: skip
         check_carried(opened)
         if header.height <= view.head.height:
             if self.replica.header(header.height) != header:
                 raise self._diverged(final, "two certified blocks of one height")
-            return self._receipt(opened, found, repeated=True)
+            return self._receipt(view, opened, found, repeated=True)
         execution = self._execute_certified(view, opened, bodies, final)
         self.replica.apply(execution, final, header)
         self._validated = None
-        return self._receipt(opened, found, repeated=False)
+        return self._receipt(view, opened, found, repeated=False)
 
     def _execute_certified(
         self, view: ReplicaView, block: Block, bodies: tuple[bytes, ...], final: FinalBlock
@@ -438,15 +473,16 @@ class Node:
         self.replica.keep_conflict(final, reason)
         return Diverged(f"{reason}; both are kept, nothing was overwritten, and this node signs nothing more")
 
-    def _receipt(self, block: Block, certificate: QuorumCertificate, repeated: bool) -> Receipt:
-        transactions = [SubmitBatch.decode(one) for one in block.transactions]
-        voters = self.genesis.validators.voters
+    @staticmethod
+    def _receipt(view: ReplicaView, block: Block, certificate: QuorumCertificate, repeated: bool) -> Receipt:
+        transactions = [open_transaction(one) for one in block.transactions]
+        voters = view.voters_at(block.header.height).voters
         return Receipt(
             block.header.height,
             block.header.block_id.hex(),
-            sum(one.count for one in transactions),
+            sum(one.count for one in transactions if isinstance(one, SubmitBatch)),
             tuple(one.tx_id.hex() for one in transactions),
-            tuple(self.genesis.institution(voters[one].id) for one in certificate.signers),
+            tuple(view.name(voters[one].id) for one in certificate.signers),
             repeated,
         )
 
@@ -506,9 +542,18 @@ class Node:
             raise Halted(f"this node is halted: {reason}. Compare the replicas of the region before going on")
         return self.replica.view
 
-    def _signer(self) -> Signer:
+    def _signer(self, view: ReplicaView) -> Signer:
+        """Return the key, where it is the one the chain names now: another's signature would be refused by all."""
         if self._key is None:
             raise Halted(f"the node of {self.institution} has no key; it only observes")
+        registration = view.roster.registration(self.id)
+        if registration is None:
+            raise Halted(f"the chain knows no institution {self.institution!r} up to height {view.head.height}")
+        if registration.public_key != self._key.public.bytes:
+            raise Halted(
+                f"the key given is not the one the chain names for {self.institution} at height {view.head.height}; "
+                "catch up first, and if that does not help give the node the key that governance registered"
+            )
         return self._key
 
     def _vote_store(self) -> VoteStore:
@@ -516,13 +561,16 @@ class Node:
             raise Halted(f"the node of {self.institution} has no vote store; it does not vote")
         return self._votes
 
-    def _must_vote(self) -> None:
-        if not self._member.weight:
+    def _must_vote(self, view: ReplicaView) -> None:
+        member = view.validators.member(self.id)
+        if member is None or not member.weight:
             raise Refused("voter", "6", f"{self.institution} has no vote")
 
-    def _vote(self, ballot: Ballot, *, guard: Callable[[bytes], None] = lambda _: None, lock: bytes = b"") -> bytes:
+    def _vote(
+        self, view: ReplicaView, ballot: Ballot, *, guard: Callable[[bytes], None] = lambda _: None, lock: bytes = b""
+    ) -> bytes:
         """Return the signed vote; the guard sees the present lock in the same atomic step."""
-        self._must_vote()
+        self._must_vote(view)
         chain = self.genesis.chain_id
         message = ballot.signed_bytes(chain)
 
@@ -531,7 +579,7 @@ class Node:
             return message, b""
 
         slot = Slot(ballot.height, ballot.round, ballot.type)
-        signed = self._vote_store().sign(chain, slot, self._signer(), draft, expected=message, lock=lock)
+        signed = self._vote_store().sign(chain, slot, self._signer(view), draft, expected=message, lock=lock)
         return Vote(ballot, self.id, signed.signature).encode()
 
     def _check_place(self, view: ReplicaView, header: Header) -> None:
@@ -547,9 +595,9 @@ class Node:
         if height < expected:
             raise Refused("height", "6", f"height {height} is final already")
 
-    def _check_time(self, header: Header) -> None:
+    def _check_time(self, view: ReplicaView, header: Header) -> None:
         drift = abs(header.timestamp_ms - self._clock())
-        allowed = self.genesis.parameters.clock_drift_ms
+        allowed = view.parameters.clock_drift_ms
         if drift > allowed:
             raise Refused("time", "3", f"the block's time is {drift} ms from this clock, at most {allowed} allowed")
 

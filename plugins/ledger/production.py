@@ -9,51 +9,58 @@ from ledger.block import Block
 from ledger.certificate import PREPARE, Ballot, QuorumCertificate, check_lock
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Behind, Refused
-from ledger.execution import ChainView, Execution
-from ledger.genesis import Genesis
+from ledger.execution import Execution
 from ledger.leaves import Leaves
 from ledger.proposal import Proposal, check_carried, check_tc
+from ledger.transactions import open_transaction
+from ledger.view import ChainView
 
 #: Told of each transaction that is left out, and why.
 SkipListener = Callable[[bytes, Refused], None]
 
 
 def collect(
-    genesis: Genesis,
-    view: ChainView,
+    execution: Execution,
     submissions: Iterable[tuple[bytes, bytes]],
+    evidence: Iterable[bytes] = (),
     on_skip: SkipListener | None = None,
-) -> Execution:
-    """Return the execution of every submission that may enter the block after ``view``.
+) -> None:
+    """Everything that may enter the block is in it: evidence first, other messages as offered, batches by number.
 
-    Each institution's batches come in order of their numbers, whatever order they are offered in; a batch that
-    breaks a rule is left out and named, and the others go on.
+    Each institution's batches come in order of their numbers, whatever order they are offered in; what breaks a rule
+    is left out and named, and the others go on.
     """
     skip = on_skip or (lambda _tx, _error: None)
-    execution = Execution(genesis, view)
-    readable = []
-    for tx, leaves in submissions:
+    for proof in dict.fromkeys(evidence):
         try:
-            opened = SubmitBatch.decode(tx)
+            execution.add_evidence(proof)
         except Refused as error:
-            skip(tx, error)
-            continue
-        readable.append((opened.submitter, opened.seq, tx, leaves))
-    for _, _, tx, leaves in sorted(readable):
+            skip(proof, error)
+    offered = list(dict.fromkeys(submissions))
+    execution.prefetch([tx for tx, _ in offered])
+    for tx, leaves in sorted(offered, key=lambda one: _order(one[0])):
         try:
             execution.add(tx, leaves)
         except Refused as error:
             skip(tx, error)
-    return execution
+
+
+def _order(tx: bytes) -> tuple[bytes, int]:
+    """Return where a transaction stands among others; what has no order of its own stays as offered, in front."""
+    try:
+        opened = open_transaction(tx)
+    except Refused:
+        return b"", 0  # it is refused, and named, when it is taken in
+    return (opened.submitter, opened.seq) if isinstance(opened, SubmitBatch) else (b"", 0)
 
 
 def highest_certificate(
-    genesis: Genesis, height: int, round_: int, tc: bytes, others: Sequence[bytes]
+    view: ChainView, height: int, round_: int, tc: bytes, others: Sequence[bytes]
 ) -> QuorumCertificate | None:
     """Return the highest PrepareQC a producer of this round knows of, everything verified.
 
     Args:
-        genesis: The chain.
+        view: The chain below the height.
         height: Height to propose at.
         round_: Round to propose in; round 0 leans on nothing.
         tc: The timeout certificate of the round before.
@@ -64,7 +71,7 @@ def highest_certificate(
     """
     if round_ == 0:
         return None
-    chain, validators, epoch = genesis.chain_id, genesis.validators, genesis.epoch(height)
+    chain, validators, epoch = view.genesis.chain_id, view.validators, view.genesis.epoch(height)
     before = Ballot(PREPARE, height, round_ - 1, epoch, ZERO_DIGEST)
     known = [check_tc(tc, height, round_ - 1, epoch, chain, validators)]
     known += [check_lock(data, before, chain, validators) for data in others if data]
@@ -113,8 +120,9 @@ def stored_bodies(
 
 
 def _belong(leaves: bytes, tx: bytes) -> bool:
-    """Return whether these are the leaves that a transaction signs."""
+    """Return whether these are the leaves that a transaction signs; any but a batch signs none."""
     try:
-        return Leaves.decode(leaves).root == SubmitBatch.decode(tx).batch_root
+        opened = open_transaction(tx)
+        return Leaves.decode(leaves).root == opened.batch_root if isinstance(opened, SubmitBatch) else not leaves
     except Refused:
         return False

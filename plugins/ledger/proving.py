@@ -49,7 +49,7 @@ def _find(
     replica: Replica, view: ReplicaView, rid: bytes, version: int, institution: str | None
 ) -> tuple[bytes, Place]:
     key = rid + version.to_bytes(4, "big")
-    members = [one.id for one in replica.genesis.validators.members]
+    members = [one.id for one in view.roster]
     for submitter in [institution_id(institution)] if institution else members:
         found = replica.places(submitter, [key], view.head.height).get(key)
         if found:

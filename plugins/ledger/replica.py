@@ -27,6 +27,8 @@ from ledger.header import Header, history_leaf
 from ledger.merkle import Frontier
 from ledger.proposal import MAX_BLOCK, MAX_BODY
 from ledger.smt import SparseTree, value_hash
+from ledger.validators import ValidatorSet
+from ledger.view import ChainView
 
 Document = dict[str, Any]
 CHUNK = 4 << 20
@@ -133,13 +135,13 @@ class Replica:
         if not isinstance(view, ReplicaView):
             raise RuntimeError("the block was executed on another kind of chain")
         height = header.height
-        for index, batch in enumerate(execution.batches):
-            self._write_body(height, index, batch.body)
-            self._index(batch.tx.submitter, batch.leaves.keys, height, index)
+        for batch in execution.batches:
+            self._write_body(height, batch.index, batch.body)
+            self._index(batch.tx.submitter, batch.leaves.keys, height, batch.index)
         frontier, made = view.frontier.append(history_leaf(header.block_id))
         change = execution.change
         _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made})
-        _upsert(self._values, {value_hash(one): {"d": one} for one in execution.state_values().values()})
+        _upsert(self._values, {value_hash(one): {"d": one} for one in execution.values.values()})
         _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()})
         _upsert(self._blocks, {height: {"id": header.block_id, "block": final.block, "qc": final.commit_qc}})
         moved = self._meta.replace_one(
@@ -259,19 +261,35 @@ class Replica:
         return None if found is None else str(found["reason"])
 
 
-class ReplicaView:
-    """A replica at one height: what ``ledger.execution.ChainView`` asks for."""
+class ReplicaView(ChainView):
+    """A replica at one height; later blocks do not change it."""
 
     def __init__(self, replica: Replica, document: Document) -> None:
         self._replica = replica
-        self.head = Header.decode(bytes(document["header"]))
-        self.commit_qc = bytes(document["qc"])
+        self.genesis = replica.genesis
+        self._head = Header.decode(bytes(document["header"]))
+        self._commit_qc = bytes(document["qc"])
         self.frontier = Frontier(self.head.height + 1, tuple(map(bytes, document["peaks"])))
+
+    @property
+    def head(self) -> Header:
+        """Header of the last final block."""
+        return self._head
+
+    @property
+    def commit_qc(self) -> bytes:
+        """The certificate of the last block that this replica keeps; empty at genesis."""
+        return self._commit_qc
 
     @property
     def history_root(self) -> bytes:
         """Merkle root over the ids of all blocks up to and including the head."""
         return self.frontier.root()
+
+    @cached_property
+    def validators(self) -> ValidatorSet:
+        """The members who vote on the next block."""
+        return super().validators
 
     @cached_property
     def tree(self) -> SparseTree:

@@ -12,6 +12,7 @@ from ledger.errors import Refused
 from ledger.leaves import Leaves, RecordLeaf
 from ledger.replica import Replica
 from ledger.sampling import EnvelopeSource, check_envelope, locator
+from ledger.transactions import open_transaction
 from ledger.validators import institution_id
 
 #: Faults that a report names; all are counted.
@@ -53,7 +54,8 @@ def check_storage(
     for height in range(1, head + 1):
         block = Block.decode(replica.block(height)[0])
         for tx, encoded in enumerate(block.transactions):
-            name = names.get(SubmitBatch.decode(encoded).submitter)
+            opened = open_transaction(encoded)
+            name = names.get(opened.submitter) if isinstance(opened, SubmitBatch) else None
             if name is not None:
                 _check_batch(Leaves.decode(replica.body(height, tx)), name, source, reports[name])
         progress(height, head)

@@ -11,9 +11,10 @@ from ledger.errors import Malformed
 from ledger.merkle import tree_root
 from shangmi import MalformedInput, PublicKey, sm3
 
-CLASSES = ("A", "B", "C", "R")
-ROLES = ("producer", "validator", "auditor")
+CLASSES = ("A", "B", "C", "R", "P")
+ROLES = ("producer", "validator", "auditor", "member")
 MAX_MEMBERS = 1_000
+_VOTELESS = (ROLES.index("auditor"), ROLES.index("member"))
 _DOMAIN = b"XL/VAL/1\0"
 
 
@@ -33,8 +34,8 @@ class Member:
 
     Attributes:
         id: 16 bytes, from ``institution_id``.
-        class_: ``A``, ``B``, ``C`` or ``R``.
-        role: ``producer``, ``validator`` or ``auditor``.
+        class_: ``A``, ``B``, ``C``, ``R``, or ``P`` for who takes part without a vote (insurer, research institution).
+        role: ``producer``, ``validator``, ``auditor``, or ``member`` for who has no vote now.
         weight: Its votes; 0 does not vote.
         public_key: SM2 point x||y, 64 bytes.
     """
@@ -67,8 +68,8 @@ class Member:
         reader.end()
         if class_ >= len(CLASSES) or role >= len(ROLES):
             raise reader.wrong("unknown class or role")
-        if (ROLES[role] == "auditor") != (weight == 0):
-            raise reader.wrong("an auditor has no weight, every other member has")
+        if (role in _VOTELESS) != (weight == 0):
+            raise reader.wrong("producers and validators have a weight, and nobody else")
         try:
             PublicKey.from_bytes(key)
         except MalformedInput:

@@ -17,6 +17,7 @@ from pymongo import MongoClient
 
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT
 from ledger.exchange import MemoryExchange
+from ledger.execution import Execution, Terms
 from ledger.genesis import Genesis
 from ledger.node import Node, Receipt, Submission
 from ledger.proposal import Proposal
@@ -103,6 +104,12 @@ class RegionSimulation:
     def producer(self, round_: int = 0) -> Node:
         any_node = self.nodes[AUDITOR]
         return self.nodes[any_node.producer(round_)]
+
+    def execution(self, producer: Node | None = None, round_: int = 0) -> Execution:
+        """The empty next block as this producer would build it now."""
+        builder = producer or self.producer(round_)
+        view = builder.replica.view
+        return Execution(self.genesis, view, Terms(view.commit_qc, builder.id, round_, self.clock()))
 
     def entries(self, institution: str, count: int) -> list[Entry]:
         """Freshly sealed records whose envelopes lie where validators can read them."""

@@ -102,7 +102,7 @@ def test_offers_beyond_what_a_reader_takes_wait_and_smaller_ones_behind_go_on(
     monkeypatch.setattr("ledger.exchange.MAX_OFFERED", 100)
     for number, size in enumerate((60, 2 * CHUNK, 60, 40)):
         exchange.post_submission(b"%d" % number, bytes([number]) * size)
-    exchange.post_submission(bytes(10_000), b"")
+    exchange.post_submission(bytes(70_000), b"")
     assert [tx for tx, _ in exchange.submissions()] == [b"0", b"3"]
 
 

@@ -29,7 +29,7 @@ def examples() -> dict[str, bytes]:
     """Every example of ``block.md``, by its name there."""
     key = PrivateKey.from_scalar(bytes(31) + b"\x05").public.bytes
     member = Member(institution_id("hospital-east"), "A", "producer", 3, key)
-    parameters = ChainParameters(100, 100_000, 30_000, 1_000, 64, 20)
+    parameters = ChainParameters(100, 100_000, 30_000, 1_000, 64, 20, policy_hash=run_of(7))
     leaf = RecordLeaf(run_of(0, 16), 1, run_of(16), run_of(48), bytes(32), 900, 14, b"5f3a")
     other = RecordLeaf(run_of(1, 16), 2, run_of(17), run_of(49), bytes(32), 901, 1, b"77")
     batch = SubmitBatch(

@@ -17,7 +17,7 @@ from region_simulation import AUDITOR, RegionSimulation
 from ledger.block import Block
 from ledger.certificate import COMMIT, Ballot, QuorumCertificate
 from ledger.errors import Diverged, Halted, Refused
-from ledger.execution import Execution
+from ledger.execution import Execution, Terms
 from ledger.genesis import Genesis
 from ledger.header import history_leaf
 from ledger.leaves import Leaves
@@ -186,7 +186,9 @@ def test_a_head_that_moved_meanwhile_is_not_overwritten(region: RegionSimulation
     [final] = region.grow(1, absent=["nursing-home"])
     replica = region.node("nursing-home").replica
     block = Block.decode(final.block)
-    execution = Execution(region.genesis, replica.view)
+    header = block.header
+    terms = Terms(block.prev_commit, header.builder_id, header.build_round, header.timestamp_ms)
+    execution = Execution(region.genesis, replica.view, terms)
     execution.add(block.transactions[0], final.bodies[0])
     assert execution.change
     region.node("nursing-home").apply(final.block, final.commit_qc, final.bodies)

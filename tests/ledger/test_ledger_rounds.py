@@ -251,12 +251,9 @@ def test_all_votes_lost_after_a_quorum_committed_still_ends_in_the_same_block(re
 
 def _fresh_proposal(region: RegionSimulation, producer: Node, round_: int, tc: bytes) -> bytes:
     """A proposal of a new block signed past the producer's own rules."""
-    view = producer.replica.view
-    execution = collect(region.genesis, view, submissions(region, round_))
-    header = execution.header(view.commit_qc, producer.id, round_, region.clock())
-    block = Block(header, view.commit_qc, tuple(one.encoded for one in execution.batches))
-    bodies = tuple(one.body for one in execution.batches)
-    lie = Proposal(round_, producer.id, block.encode(), b"", tc, bodies)
+    execution = region.execution(producer, round_)
+    collect(execution, submissions(region, round_))
+    lie = Proposal(round_, producer.id, execution.block().encode(), b"", tc, tuple(execution.bodies))
     return replace(lie, signature=region.keys[producer.institution].sign(lie.signed_bytes())).encode()
 
 

@@ -1,0 +1,35 @@
+"""Where one epoch ends and the next begins: rules, credit, voters (sections 11 and 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ledger.encoding import u32
+from ledger.errors import Refused
+from ledger.rules import Ledger
+from ledger.state import VALIDATORS
+from ledger.validators import ValidatorSet
+
+
+def count_block(ledger: Ledger, builder: bytes, signers: Sequence[bytes], height: int) -> None:
+    """The final block of a height counts for who built it and who confirmed it."""
+
+
+def convict(ledger: Ledger, evidence: bytes) -> None:
+    """Whoever the evidence proves to have signed two ways bears the consequences.
+
+    Raises:
+        Refused: It proves nothing, or nothing new.
+    """
+    raise Refused("evidence", "10", f"{len(evidence)} bytes prove nothing that height {ledger.height} knows of")
+
+
+def close(ledger: Ledger) -> None:
+    """What the next epoch begins with stands in the state; called once, in the epoch's last block."""
+    ledger.put(VALIDATORS, u32(ledger.epoch + 1), ledger.validators.encode())
+
+
+def following(ledger: Ledger) -> ValidatorSet:
+    """Return the members who vote on the next height."""
+    value = ledger.get(VALIDATORS, u32(ledger.epoch + 1)) if ledger.last_of_epoch else None
+    return ledger.validators if value is None else ValidatorSet.decode(value)

@@ -1,0 +1,24 @@
+"""Every type of transaction there is, by the number its bytes begin with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ledger.batch import SUBMIT_BATCH, SubmitBatch
+from ledger.encoding import Reader
+from ledger.transaction import DOMAIN, Transaction
+
+#: Types beside SUBMIT_BATCH. A number once given is never given again.
+TRANSACTIONS: Final[dict[int, type[Transaction]]] = {one.TYPE: one for one in list[type[Transaction]]()}
+
+
+def open_transaction(data: bytes) -> Transaction | SubmitBatch:
+    """Return the transaction that these bytes are, or raise Malformed; nothing in it is verified yet."""
+    reader = Reader(data, "transaction")
+    reader.constant(DOMAIN)
+    number = reader.u8()
+    if number == SUBMIT_BATCH:
+        return SubmitBatch.decode(data)
+    if number not in TRANSACTIONS:
+        raise reader.wrong(f"type {number} is none that this program knows")
+    return TRANSACTIONS[number].decode(data)
