@@ -18,8 +18,9 @@ from pymongo import MongoClient
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT
 from ledger.exchange import MemoryExchange
 from ledger.execution import Execution, Terms
+from ledger.following import Receipt
 from ledger.genesis import Genesis
-from ledger.node import Node, Receipt, Submission
+from ledger.node import Node, Submission
 from ledger.proposal import Proposal
 from ledger.replica import FinalBlock, Replica
 from ledger.votes import VoteStore
