@@ -8,9 +8,11 @@ open by a killed process to stand in its successor's way (``docs/decisions/0102`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 from pymongo import ReplaceOne, WriteConcern
@@ -26,6 +28,7 @@ from ledger.genesis import Genesis
 from ledger.header import Header, history_leaf
 from ledger.merkle import Frontier
 from ledger.proposal import MAX_BLOCK, MAX_BODY
+from ledger.published import PublishedKeys
 from ledger.smt import SparseTree, value_hash
 from ledger.validators import ValidatorSet
 from ledger.view import ChainView
@@ -98,6 +101,9 @@ class Replica:
         self._history = self._database["history"]
         self._conflicts = self._database["conflicts"]
         self._indexed: set[str] = set()
+        self._published: dict[bytes, PublishedKeys] = {}
+        self._asked: Counter[bytes] = Counter()
+        self._turn = Lock()  # a table is read while another thread hashes, and must not grow meanwhile
         head = self._meta.find_one({"_id": "head"})
         if head is None:
             self._begin()
@@ -152,6 +158,17 @@ class Replica:
             self._check_overtaken(header)
         elif change.removed:
             self._nodes.delete_many({"_id": {"$in": list(change.removed)}})
+        self._remember(execution, height)
+
+    def _remember(self, execution: Execution, height: int) -> None:
+        """The tables in memory that reach up to the block below hold this block's records too."""
+        with self._turn:
+            for submitter, table in self._published.items():
+                if table.height == height - 1:
+                    for batch in execution.batches:
+                        if batch.tx.submitter == submitter:
+                            table.take(batch.leaves.keys)
+                    table.height = height
 
     def _check_overtaken(self, header: Header) -> None:
         """Raise Diverged unless another process of this institution has applied the same block meanwhile."""
@@ -170,6 +187,7 @@ class Replica:
         entries = self._entries(submitter)
         if entries.name not in self._indexed:
             entries.create_index("k")
+            entries.create_index("h")
             self._indexed.add(entries.name)
         # One document a thousand records, with an index over each: a quarter of the cost of one document each.
         pieces = range(0, len(keys), _PIECE)
@@ -198,11 +216,31 @@ class Replica:
 
     def known(self, submitter: bytes, keys: Sequence[bytes], height: int) -> bool:
         """Say whether the institution published any of these records up to a height."""
-        entries = self._entries(submitter)
+        entries, suspects = self._entries(submitter), self._suspects(submitter, keys, height)
         return any(
-            entries.find_one({"k": {"$in": keys[at : at + _LOOKUP]}, "h": {"$lte": height}}, {"_id": 1})
-            for at in range(0, len(keys), _LOOKUP)
+            entries.find_one({"k": {"$in": suspects[at : at + _LOOKUP]}, "h": {"$lte": height}}, {"_id": 1})
+            for at in range(0, len(suspects), _LOOKUP)
         )
+
+    def _suspects(self, submitter: bytes, keys: Sequence[bytes], height: int) -> Sequence[bytes]:
+        """Return those of the keys that may be published up to a height: the only ones to ask the database for.
+
+        The table in memory is made once this process has asked for as many keys as there are, so that making it
+        never costs more than what was spent without it; a task that checks one block and ends makes none.
+        """
+        entries = self._entries(submitter)
+        with self._turn:
+            table = self._published.get(submitter)
+            if table is None:
+                self._asked[submitter] += len(keys)
+                if self._asked[submitter] < entries.estimated_document_count() * _PIECE:
+                    return keys
+                table = self._published[submitter] = PublishedKeys()
+            if table.height < height:
+                for piece in entries.find({"h": {"$gt": table.height, "$lte": height}}, {"k": 1}):
+                    table.take(piece["k"])
+                table.height = height
+            return table.suspects(keys)
 
     def places(self, submitter: bytes, keys: Sequence[bytes], height: int) -> dict[bytes, Place]:
         """Return where each of these records stands, up to a height."""
@@ -244,6 +282,12 @@ class Replica:
         if found is None:
             raise KeyError(height)
         return bytes(found["block"]), bytes(found["qc"])
+
+    def blocks(self, heights: range) -> Iterator[tuple[bytes, bytes]]:
+        """Yield bytes and CommitQC of each block among these heights, in order; one query for all."""
+        found = self._blocks.find({"_id": {"$gte": heights.start, "$lt": heights.stop}}).sort("_id")
+        for one in found if heights else ():
+            yield bytes(one["block"]), bytes(one["qc"])
 
     def header(self, height: int) -> Header:
         """Return the header of a height the replica has; KeyError otherwise."""
