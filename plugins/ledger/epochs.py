@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ledger import credit, evidence
 from ledger.encoding import u32
-from ledger.errors import Refused
 from ledger.rules import Ledger
 from ledger.state import VALIDATORS
 from ledger.validators import ValidatorSet
@@ -13,20 +13,22 @@ from ledger.validators import ValidatorSet
 
 def count_block(ledger: Ledger, builder: bytes, signers: Sequence[bytes], height: int) -> None:
     """The final block of a height counts for who built it and who confirmed it."""
+    credit.count_block(ledger, builder, signers, height)
 
 
-def convict(ledger: Ledger, evidence: bytes) -> None:
+def convict(ledger: Ledger, data: bytes) -> None:
     """Whoever the evidence proves to have signed two ways bears the consequences.
 
     Raises:
         Refused: It proves nothing, or nothing new.
     """
-    raise Refused("evidence", "10", f"{len(evidence)} bytes prove nothing that height {ledger.height} knows of")
+    evidence.execute(data, ledger)
 
 
 def close(ledger: Ledger) -> None:
     """What the next epoch begins with stands in the state; called once, in the epoch's last block."""
-    ledger.put(VALIDATORS, u32(ledger.epoch + 1), ledger.validators.encode())
+    credit.close(ledger)
+    ledger.put(VALIDATORS, u32(ledger.epoch + 1), credit.next_set(ledger).encode())
 
 
 def following(ledger: Ledger) -> ValidatorSet:

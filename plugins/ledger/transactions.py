@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.batch import SUBMIT_BATCH, SubmitBatch
+from ledger.credit_messages import Finding, LateVote, Missed
 from ledger.encoding import Reader
 from ledger.transaction import DOMAIN, Transaction
 
 #: Types beside SUBMIT_BATCH. A number once given is never given again.
-TRANSACTIONS: Final[dict[int, type[Transaction]]] = {one.TYPE: one for one in list[type[Transaction]]()}
+TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
+    one.TYPE: one
+    for one in (
+        *(LateVote, Missed, Finding),  # credit
+    )
+}
 
 
 def open_transaction(data: bytes) -> Transaction | SubmitBatch:
