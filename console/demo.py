@@ -156,7 +156,7 @@ def _unconfirmed(at: Site) -> str | None:
     from console.records import vaults
     from console.running import unconfirmed
 
-    open_ = sum(unconfirmed(vault, at.node(name).replica) for name, vault in vaults(at))
+    open_ = sum(unconfirmed(vault, at.replica(name)) for name, vault in vaults(at))
     heights = {at.node(one.id).height for one in at.region.institutions}
     if open_:
         return f"{open_} sealed resources to confirm in block {max(heights) + 1}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console import convert, coverage, demo, identity, ledger, records, running, source
+from console import convert, coverage, demo, identity, ledger, node, records, running, source
 
 app = typer.Typer(
     name="xinglin",
@@ -25,6 +25,7 @@ app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(node.app, name="node")
 
 
 def main() -> None:

@@ -72,9 +72,10 @@ class Report:
         from console.demo import Account
         from console.ledger import block_facts
         from console.records import vaults
+        from ledger.chain_check import verify_chain
 
         after = Account.of(at)
-        nodes = [at.node(one.id) for one in at.region.institutions]
+        replicas = {one.id: at.replica(one.id) for one in at.region.institutions}
         stores = dict(vaults(at))
         resources: Counter[str] = Counter()
         aside: Counter[tuple[str, str]] = Counter()
@@ -94,9 +95,12 @@ class Report:
             refused,
             resources,
             after.resources - before.resources,
-            [block_facts(nodes[0].replica, height) for height in range(before.height + 1, after.height + 1)],
-            {node.institution: node.verify_chain() for node in nodes},
-            len({node.replica.view.head.block_id for node in nodes}) == 1,
+            [
+                block_facts(at.replica(at.region.voters[0].id), height)
+                for height in range(before.height + 1, after.height + 1)
+            ],
+            {name: verify_chain(replica) for name, replica in replicas.items()},
+            len({replica.view.head.block_id for replica in replicas.values()}) == 1,
             sampled,
             faults,
             str(at.home.path),
@@ -194,7 +198,7 @@ def _sample(at: Site) -> tuple[int, list[str]]:
     from vault.errors import VaultError
 
     anchor, faults, drawn = at.home.anchor.read_bytes(), [], 0
-    replica = at.node(at.region.voters[0].id).replica
+    replica = at.replica(at.region.voters[0].id)
     for name, vault in vaults(at):
         for found in vault.records.sample(SAMPLE):
             drawn += 1

@@ -50,6 +50,22 @@ class Home:
         """Folder of one institution's keystore and vote store."""
         return self.path / "keys" / institution
 
+    @property
+    def node_socket(self) -> Path | None:
+        """Where the institution's node listens: ``XINGLIN_NODE_SOCKET``, or ``node/node.sock`` where ``node/`` is.
+
+        None: there is no such process, and the node is opened in this one, which then needs the key.
+        """
+        if given := os.environ.get("XINGLIN_NODE_SOCKET"):
+            return Path(given)
+        folder = self.path / "node"
+        return folder / "node.sock" if folder.is_dir() else None
+
+    def secret_files(self) -> tuple[Path, ...]:
+        """Return the files outside ``keys`` that open an institution's key or its node's database."""
+        named = (os.environ.get(name) for name in ("XINGLIN_KEY_PASSWORD_FILE", "XINGLIN_NODE_MONGODB_URI_FILE"))
+        return tuple(Path(one) for one in named if one)
+
     def password(self, institution: str) -> bytes:
         """Return the password of an institution's keystore.
 
@@ -69,6 +85,25 @@ class Home:
                 f"no password for the keystore of {institution}: set XINGLIN_KEY_PASSWORD_FILE to a file that "
                 "only this user can read"
             ) from None
+
+    def node_mongodb_uri(self) -> str | None:
+        """Return the address under which a node alone reaches its replica: an account that no task has.
+
+        It is ``XINGLIN_NODE_MONGODB_URI``, or the content of ``XINGLIN_NODE_MONGODB_URI_FILE``. None: the replica is
+        in the database of ``mongodb_uri``.
+
+        Raises:
+            ConfigurationError: The file cannot be read.
+        """
+        if uri := os.environ.get("XINGLIN_NODE_MONGODB_URI"):
+            return uri
+        path = os.environ.get("XINGLIN_NODE_MONGODB_URI_FILE")
+        if not path:
+            return None
+        try:
+            return Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            raise ConfigurationError(f"no database for the node: {path} cannot be read") from None
 
     def mongodb_uri(self) -> str:
         """Return the address of the database, with its password where it has one.

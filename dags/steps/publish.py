@@ -6,7 +6,6 @@ import logging
 
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
-from ledger.fate import fate_of
 from ledger.leaves import leaves_of
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def settle(institution: str, at: Site) -> dict[str, int]:
     catch_up(node, at.exchange)
     counts = {"final": 0, "lapsed": 0}
     for sent in outbox.outstanding():
-        fate, leaves = fate_of(node.replica, sent.tx), leaves_of(outbox.entries(sent.id)).encode()
+        fate, leaves = node.fate(sent.tx), leaves_of(outbox.entries(sent.id)).encode()
         if fate.height is not None:
             outbox.final(sent.id, fate.height)
             counts["final"] += 1

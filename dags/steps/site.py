@@ -9,8 +9,9 @@ from pymongo import MongoClient
 
 from ledger.exchange import MongoExchange
 from ledger.genesis import Genesis
-from ledger.node import Node
-from ledger.opening import load_genesis, open_node
+from ledger.notary import Notary
+from ledger.opening import load_genesis, open_node, replica_database
+from ledger.replica import Replica
 from schemas.home import Home
 from schemas.region import Region, load_region
 from schemas.source import Source, load_source, load_sources
@@ -67,9 +68,14 @@ class Site:
         return Vault(database, self.keystore(institution), institution, self.genesis.chain_id)
 
     @cache  # noqa: B019
-    def node(self, institution: str) -> Node:
-        """Open an institution's node: with its key where the keystore is here, else as a reader."""
+    def node(self, institution: str) -> Notary:
+        """Reach an institution's node: behind its socket, or opened here, with its key where the keystore is here."""
         return open_node(self.home, institution, self.client)
+
+    @cache  # noqa: B019
+    def replica(self, institution: str) -> Replica:
+        """Open an institution's replica for reading, where this machine reaches its database."""
+        return Replica(replica_database(self.home, institution, self.client), self.genesis)
 
 
 @cache

@@ -15,8 +15,7 @@ from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
 from ledger.errors import Behind, Refused
 from ledger.exchange import Exchange
-from ledger.fate import fate_of
-from ledger.node import Node
+from ledger.notary import Notary
 from ledger.proposal import Proposal
 from ledger.replica import FinalBlock
 
@@ -32,7 +31,7 @@ class Carrier:
         exchange: Where the others leave theirs.
     """
 
-    def __init__(self, node: Node, exchange: Exchange) -> None:
+    def __init__(self, node: Notary, exchange: Exchange) -> None:
         self.node = node
         self.exchange = exchange
 
@@ -42,7 +41,15 @@ class Carrier:
         height, round_ = self.node.height + 1, 0
         while self._certificate(height, round_, TIMEOUT) is not None:
             round_ += 1
+        self.node.observe(self._shown(height, round_))
         return height, round_
+
+    def _shown(self, height: int, round_: int) -> Iterator[bytes]:
+        """Yield the votes and certificates that are shown of a height, up to a round."""
+        for one in range(round_ + 1):
+            for type_ in (PREPARE, COMMIT, TIMEOUT):
+                yield from self.exchange.votes(height, one, type_)
+                yield from self.exchange.certificates(height, one, type_)
 
     def propose(self) -> dict[str, int] | None:
         """The open round's block stands in the exchange; None where it is another's turn or nothing waits."""
@@ -65,7 +72,7 @@ class Carrier:
         """Return the batches offered that are not final yet; those that are need no longer be offered."""
         waiting = []
         for tx, leaves in self.exchange.submissions():
-            if _is_final(self.node, tx):
+            if is_final(self.node, tx):
                 self.exchange.retire_submission(tx, leaves)
             else:
                 waiting.append((tx, leaves))
@@ -180,9 +187,10 @@ class _Proposals:
             yield from self.exchange.proposals(self.height, round_)
 
 
-def _is_final(node: Node, tx: bytes) -> bool:
+def is_final(node: Notary, tx: bytes) -> bool:
+    """Say whether the node's replica holds a submission; what is none is never final."""
     try:
-        return fate_of(node.replica, tx).height is not None
+        return node.fate(tx).height is not None
     except Refused:
         return False  # no transaction at all: the node says so when it is asked to propose it
 
@@ -211,7 +219,7 @@ def _first_good(shown: Iterator[bytes], work: Callable[[bytes], Made]) -> Made |
     return None
 
 
-def catch_up(node: Node, exchange: Exchange) -> None:
+def catch_up(node: Notary, exchange: Exchange) -> None:
     """The node holds every final block that the exchange shows; what is shown and no good one stops nobody."""
     try:
         node.sync(exchange)

@@ -6,6 +6,7 @@
     - ``Behind``: retry after ``Node.sync``; this node misses blocks that the message builds on.
     - ``Halted``: stop; a person must look before this node signs or applies anything again.
         - ``Diverged``: what this replica computes and what a quorum signed are not the same.
+    - ``Unreachable``: retry; the node's process did not answer, or failed for a reason outside the ledger.
     - ``ProofError``: refuse the proof file; it proves nothing.
 
 A wrong order of calls is our own mistake and raises ``RuntimeError``, never one of these.
@@ -51,6 +52,10 @@ class Halted(LedgerError):
 
 class Diverged(Halted):
     """This replica and a certified block disagree; both are kept, nothing was overwritten."""
+
+
+class Unreachable(LedgerError):
+    """The node did not answer; the same call may succeed later, and repeating it changes nothing."""
 
 
 class ProofError(LedgerError):

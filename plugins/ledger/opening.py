@@ -1,4 +1,4 @@
-"""A node opened from an institution's home: genesis, key, vote store, replica."""
+"""An institution's node as this process reaches it: behind its socket, or opened here from the institution's home."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import time
 from typing import Any, Final
 
 from pymongo import MongoClient
+from pymongo.database import Database
 
 from ledger.errors import Halted
 from ledger.genesis import Genesis
 from ledger.node import Node
+from ledger.notary import Notary
 from ledger.replica import Replica
 from ledger.votes import VoteStore
 from schemas.errors import ConfigurationError
@@ -32,19 +34,38 @@ class StoredEnvelopes:
         return None if found is None else bytes(found["envelope"])
 
 
-def open_node(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> Node:
-    """Return an institution's node: with its key where the keystore is here, else one that only observes.
+def open_node(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> Notary:
+    """Return an institution's node: the process behind its socket where one is configured, else one in this process.
+
+    Args:
+        home: Names the socket, or holds the keystore.
+        institution: Whose node.
+        client: The database; a node behind a socket has its own.
+
+    Raises:
+        ConfigurationError: There is no genesis here, or no password for the keystore.
+        Halted: The password does not open the key, or the vote store beside it is missing.
+    """
+    if home.node_socket is not None:
+        from ledger.remote.client import RemoteNode
+
+        return RemoteNode(home.node_socket, institution, load_genesis(home).chain_id)
+    return open_here(home, institution, client)
+
+
+def open_here(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> Node:
+    """Return an institution's node in this process: with its key where that is here, else one that only observes.
 
     Raises:
         ConfigurationError: There is no genesis here, or no password for the keystore.
         Halted: The password does not open the key, or the vote store beside it is missing.
     """
     genesis = load_genesis(home)
-    replica = Replica(client[f"ledger_{institution}"], genesis)
+    replica = Replica(replica_database(home, institution, client), genesis)
     folder = home.keys(institution)
     key = votes = None
     if (folder / KEY_FILE).exists():
-        key = _key(home, institution)
+        key = signing_key(home, institution)
         votes = VoteStore(folder / VOTES_FILE)
     return Node(genesis, institution, key, replica, votes, StoredEnvelopes(client), _now)
 
@@ -61,7 +82,15 @@ def load_genesis(home: Home) -> Genesis:
         raise ConfigurationError("no genesis here; `xinglin up` makes one, a region hands one out") from None
 
 
-def _key(home: Home, institution: str) -> PrivateKey:
+def replica_database(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> Database[dict[str, Any]]:
+    """Return the database of an institution's replica: through the node's own account where it has one."""
+    uri = home.node_mongodb_uri()
+    own = client if uri is None else MongoClient[dict[str, Any]](uri, tz_aware=True, appname="xinglin-node")
+    return own[f"ledger_{institution}"]
+
+
+def signing_key(home: Home, institution: str) -> PrivateKey:
+    """Return an institution's key; Halted where the password does not open it."""
     try:
         return PrivateKey.from_pem((home.keys(institution) / KEY_FILE).read_bytes(), home.password(institution))
     except ShangmiError as error:

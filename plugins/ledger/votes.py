@@ -2,6 +2,9 @@
 
 One SQLite file beside the key. Before a signature exists its bytes are on disk; a repeat gets the stored bytes;
 anything behind the last place (height, round, step) is refused. Retries, zombies and doubled tasks become harmless.
+
+The order is: persist (place, bytes, lock; one transaction, synced), sign, store the signature, release. A crash before
+the sync leaves nothing, and nothing was signed; a crash after it leaves a place that takes the same bytes only.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from ledger.errors import Halted, Refused
 from shangmi import PublicKey
 
 PROPOSE = 0  # the steps above it are the vote types of ``ledger.certificate``
+_FLOOR = 255  # step of the row that a recovery leaves: everything up to its height counts as signed
+_LAST_ROUND = 0xFFFFFFFF
 _SCHEMA = """
 CREATE TABLE owner (public_key BLOB NOT NULL);
 CREATE TABLE signed (
@@ -30,9 +35,11 @@ CREATE TABLE signed (
 ) WITHOUT ROWID;
 CREATE TABLE locks (chain_id BLOB PRIMARY KEY, height INTEGER, qc BLOB NOT NULL) WITHOUT ROWID;
 """
+_HALTS = "CREATE TABLE IF NOT EXISTS halts (reason TEXT NOT NULL)"
 _RECOVERY = (
     "This node will not sign, since it cannot know what the key has signed before. Restore nothing from a backup: "
-    "take a new key by governance, or observe until a final height lies above every height the key was seen to sign."
+    "take a new key by governance, or observe until a final height lies above every height the key was seen to sign. "
+    "`xinglin node recover` does the second."
 )
 
 
@@ -83,14 +90,22 @@ class VoteStore:
         self._path = path
         self._turn = threading.RLock()
         self._connection = _connect(path)
+        opened = path.stat()
+        self._file = opened.st_dev, opened.st_ino
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
 
     @classmethod
-    def create(cls, path: Path, public_key: PublicKey) -> VoteStore:
+    def create(cls, path: Path, public_key: PublicKey, floor: tuple[bytes, int] | None = None) -> VoteStore:
         """Make the empty record of a new key; the file appears complete or not at all.
+
+        Args:
+            path: The file to be.
+            public_key: Whose record it is.
+            floor: Chain and height up to which nothing may be signed: for a key that was used before, its last
+                height at the highest (``ledger.recovery`` finds it).
 
         Raises:
             Halted: There is one already.
@@ -100,6 +115,9 @@ class VoteStore:
         with closing(_connect(draft)) as connection:
             connection.executescript(_SCHEMA)
             connection.execute("INSERT INTO owner VALUES (?)", (public_key.bytes,))
+            if floor is not None:
+                row = (floor[0], floor[1], _LAST_ROUND, _FLOOR, b"", b"", b"")
+                connection.execute("INSERT INTO signed VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -135,6 +153,32 @@ class VoteStore:
         with self._transaction() as connection:
             return _find(connection, chain_id, slot)
 
+    def knows(self, chain_id: bytes, slot: Slot, message: bytes) -> bool:
+        """Say whether this record accounts for a signature that somebody shows.
+
+        Of heights below the last one signed nothing is kept, and nothing can be signed any more: they count as known.
+        """
+        with self._transaction() as connection:
+            last = _last(connection, chain_id)
+            if last is None or slot.height > last.height:
+                return False
+            if slot.height < last.height or _find(connection, chain_id, Slot(slot.height, _LAST_ROUND, _FLOOR)):
+                return True
+            found = _find(connection, chain_id, slot)
+            return found is not None and found.message == message
+
+    def halt(self, reason: str) -> None:
+        """The key signs nothing more, in no process, until a person has recovered it; the first reason stays."""
+        with self._alone(), self._transaction() as connection:
+            connection.execute(_HALTS)
+            if connection.execute("SELECT 1 FROM halts").fetchone() is None:
+                connection.execute("INSERT INTO halts VALUES (?)", (reason,))
+
+    def halted(self) -> str | None:
+        """Return why this key signs nothing more, or None."""
+        with self._transaction() as connection:
+            return _halted(connection)
+
     def dump(self) -> list[tuple[Slot, Signed]]:
         """Return everything signed and still kept, in order: for audits and for comparing before and after."""
         with self._transaction() as connection:
@@ -166,10 +210,12 @@ class VoteStore:
 
         Raises:
             Refused: The place lies behind the last one, or is taken by other bytes. Nothing was written.
-            Halted: The file is damaged.
+            Halted: The file is damaged, was replaced under this process, or the key was halted.
         """
         with self._alone():
             with self._transaction() as connection:
+                if reason := _halted(connection):
+                    raise Halted(f"{reason}. {_RECOVERY}")
                 found = _find(connection, chain_id, slot)
                 if found is None:
                     found = self._reserve(connection, chain_id, slot, draft, lock)
@@ -227,9 +273,23 @@ class VoteStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep every other process of this key out, from the check to the stored signature."""
-        with self._turn, self._path.with_suffix(".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+        with self._turn:
+            handle = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                self._check_same_file()
+                yield
+            finally:
+                os.close(handle)
+
+    def _check_same_file(self) -> None:
+        """Raise Halted where the file was moved away or replaced: this process holds the old one."""
+        try:
+            standing = self._path.stat()
+        except FileNotFoundError:
+            raise Halted(f"{self._path.name}: the vote state was taken away under this process. {_RECOVERY}") from None
+        if (standing.st_dev, standing.st_ino) != self._file:
+            raise Halted(f"{self._path.name}: the vote state was replaced under this process; start the node again")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -246,6 +306,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise Halted(f"{path.name}: the vote state cannot be opened ({error}). {_RECOVERY}") from error
     return connection
+
+
+def _halted(connection: sqlite3.Connection) -> str | None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'halts'").fetchone() is None:
+        return None
+    row = connection.execute("SELECT reason FROM halts").fetchone()
+    return None if row is None else str(row[0])
 
 
 def _last(connection: sqlite3.Connection, chain_id: bytes) -> Slot | None:
