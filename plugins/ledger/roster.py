@@ -18,9 +18,19 @@ from shangmi import MalformedInput, PublicKey, sm3
 CLASSES: Final = ("A", "B", "C", "R", "P")
 CLASS_WEIGHT: Final[Mapping[str, int]] = {"A": 3, "B": 2, "C": 1, "R": 0, "P": 0}
 STANDINGS: Final = ("active", "frozen", "revoked")
+#: What an institution is to the rules of ``schemas/policies``; a participant may ask for nothing until it is named.
+PARTIES: Final = ("hospital", "nursing-home", "regulator", "insurer", "research", "participant")
+CLASS_PARTY: Final[Mapping[str, str]] = {
+    "A": "hospital", "B": "hospital", "C": "nursing-home", "R": "regulator", "P": "participant",
+}  # fmt: skip
 MAX_REGISTRATIONS = 1_000
 _NAME, _TITLE = 100, 1_000
 _DOMAIN = b"XL/ROSTER/1\0"
+
+
+def parties_of(class_: str) -> tuple[str, ...]:
+    """Return what an institution of a class may be to the rules."""
+    return ("insurer", "research", "participant") if class_ == "P" else (CLASS_PARTY[class_],)
 
 
 class GenesisMember(Protocol):
@@ -59,6 +69,7 @@ class Registration:
         public_key: SM2 point x||y, 64 bytes.
         standing: ``active``, ``frozen`` (acts no more until thawed) or ``revoked`` (removed).
         weight: Votes it casts while it has a voting role; the class's own unless genesis or governance says less.
+        party: One of ``PARTIES``; the class's own, or for class P ``insurer`` or ``research``.
     """
 
     id: bytes
@@ -68,11 +79,14 @@ class Registration:
     public_key: bytes
     standing: str = "active"
     weight: int = -1
+    party: str = ""
 
     def __post_init__(self) -> None:
-        """Fill in the class's weight where none was given."""
+        """Fill in the class's weight and party where none was given."""
         if self.weight < 0:
             object.__setattr__(self, "weight", CLASS_WEIGHT[self.class_])
+        if not self.party:
+            object.__setattr__(self, "party", CLASS_PARTY[self.class_])
 
     @property
     def active(self) -> bool:
@@ -94,6 +108,7 @@ class Registration:
             + self.public_key
             + u8(STANDINGS.index(self.standing))
             + u32(self.weight)
+            + u8(PARTIES.index(self.party))
         )
 
     @classmethod
@@ -102,10 +117,12 @@ class Registration:
         reader = Reader(data, "registration")
         id_, name, title = reader.take(SHORT_ID), reader.text(_NAME), reader.text(_TITLE)
         class_, key, standing = reader.u8(), reader.take(PUBLIC_KEY), reader.u8()
-        weight = reader.u32()
+        weight, party = reader.u32(), reader.u8()
         reader.end()
-        if class_ >= len(CLASSES) or standing >= len(STANDINGS):
-            raise reader.wrong("unknown class or standing")
+        if class_ >= len(CLASSES) or standing >= len(STANDINGS) or party >= len(PARTIES):
+            raise reader.wrong("unknown class, standing or party")
+        if PARTIES[party] not in parties_of(CLASSES[class_]):
+            raise reader.wrong(f"class {CLASSES[class_]} is no {PARTIES[party]}")
         if id_ != sm3(b"XL/INST/1\0" + name.encode())[:SHORT_ID]:
             raise reader.wrong("the id is not that of the name")
         if bool(weight) != bool(CLASS_WEIGHT[CLASSES[class_]]):
@@ -114,7 +131,7 @@ class Registration:
             PublicKey.from_bytes(key)
         except MalformedInput:
             raise reader.wrong("the public key is no point of the SM2 curve") from None
-        return cls(id_, name, title, CLASSES[class_], key, STANDINGS[standing], weight)
+        return cls(id_, name, title, CLASSES[class_], key, STANDINGS[standing], weight, PARTIES[party])
 
 
 class Roster:

@@ -58,8 +58,9 @@ def test_every_prefix_and_every_extension_of_a_roster_is_malformed() -> None:
         replace(registration(), weight=0),
         replace(registration(class_="P"), weight=1),
         replace(registration(), public_key=bytes(64)),
+        replace(registration(), party="insurer"),
     ],
-    ids=["id of another name", "hospital without votes", "participant with votes", "no point of the curve"],
+    ids=["id of another name", "hospital without votes", "participant with votes", "no point of the curve", "hospital as insurer"],
 )
 def test_a_registration_that_breaks_a_rule_is_malformed(wrong: Registration) -> None:
     with pytest.raises(Malformed):
