@@ -24,6 +24,7 @@ import yaml
 from console.region.region import pools
 from ledger.genesis import Genesis
 from ledger.opening import KEY_FILE, VOTES_FILE
+from ledger.policy import default_policies
 from ledger.votes import VoteStore
 from schemas.region import Region, load_region
 from schemas.source import load_sources
@@ -148,14 +149,14 @@ def found(state: Path, region: Region) -> Genesis:
     for one in region.institutions:
         if not one.public_key:
             keys[one.id] = keystore(state, one.id)
-    return Genesis.from_region(region, keys)
+    return Genesis.from_region(region, keys, default_policies())
 
 
 def same(standing: Genesis, region: Region) -> Genesis:
     """Return the standing genesis if the region still is what it was made from, else stop."""
     keys = {standing.institution(one.id): PublicKey.from_bytes(one.public_key) for one in standing.validators.members}
     described = {one.id for one in region.institutions}
-    if described == set(keys) and Genesis.from_region(region, keys).encode() == standing.encode():
+    if described == set(keys) and Genesis.from_region(region, keys, standing.policies).encode() == standing.encode():
         return standing
     typer.echo("region.yaml changed, but a chain made from the earlier one lives here; put it back", err=True)
     raise typer.Exit(1)

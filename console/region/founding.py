@@ -8,6 +8,7 @@ import secrets
 from console.region.processes import write
 from ledger.genesis import Genesis
 from ledger.opening import KEY_FILE, VOTES_FILE
+from ledger.policy import default_policies
 from ledger.votes import VoteStore
 from schemas.errors import ConfigurationError
 from schemas.home import Home
@@ -29,9 +30,10 @@ def found(home: Home) -> Genesis:
     home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     region = load_region(home.region)
     keys = {one.id: _keystore(home, one.id) for one in region.institutions if not one.public_key}
-    genesis = Genesis.from_region(region, keys)
     if home.genesis.exists():
-        return _same(Genesis.load(home.genesis.read_bytes()), genesis)
+        standing = Genesis.load(home.genesis.read_bytes())
+        return _same(standing, Genesis.from_region(region, keys, standing.policies))
+    genesis = Genesis.from_region(region, keys, default_policies())
     for id_, key in keys.items():
         # Only before there is a chain: a vote store that is missing later is lost state, and the node must say so.
         if not (home.keys(id_) / VOTES_FILE).exists():
