@@ -7,12 +7,14 @@ from typing import Final
 from ledger.batch import SUBMIT_BATCH, SubmitBatch
 from ledger.credit_messages import Finding, LateVote, Missed
 from ledger.encoding import Reader
+from ledger.governance import Propose, Vote
 from ledger.transaction import DOMAIN, Transaction
 
 #: Types beside SUBMIT_BATCH. A number once given is never given again.
 TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
     one.TYPE: one
     for one in (
+        *(Propose, Vote),  # governance
         *(LateVote, Missed, Finding),  # credit
     )
 }
