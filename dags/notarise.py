@@ -1,22 +1,37 @@
 """One block a run: propose, validate, confirm, commit, apply; tasks made from the consortium's file.
 
-Signed bytes travel through the exchange, which nobody trusts: tasks carry them, nodes judge them. A validator that is
-away delays nothing: every step goes on as soon as more than two thirds of the votes are there.
+Signed bytes travel through the exchange, which nobody trusts: tasks carry them, nodes judge them. What waits for others
+waits in the triggerer. Nobody waits for a worker that is away: its tasks are skipped, and it catches up on its return.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, ExceptionRetryPolicy, chain
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAny,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    chain,
+    cross_downstream,
+)
 from airflow.sdk import RetryAction as Action
 from airflow.sdk import RetryRule as Rule
 from airflow.sdk import TriggerRule as When
 
 from ledger.operators.notarise import (
+    ROUND,
     ApplyOperator,
-    AwaitQuorumOperator,
+    AwaitOperator,
+    CloseOperator,
     ConfirmOperator,
+    GivenUpOperator,
+    NodeOperator,
+    OpenOperator,
     ProposeOperator,
     TimeOutOperator,
     ValidateOperator,
@@ -25,6 +40,7 @@ from schemas.home import Home
 from schemas.region import Region, load_region
 
 STOPS = ["ledger.errors.Refused", "ledger.errors.Halted", "schemas.errors.ConfigurationError"]
+WAITS = ["proposed", "prepared", "commit"]
 
 
 def build(region: Region) -> DAG:
@@ -32,39 +48,47 @@ def build(region: Region) -> DAG:
     voters = [one.id for one in region.voters]
     producers = [one.id for one in region.institutions if one.role == "producer"]
     everyone = [one.id for one in region.institutions]
+    steps = {"propose": producers, "validate": voters, "confirm": voters, "apply": everyone, "time_out": voters}
+    tasks = {id_: [f"{step}_{id_}" for step, who in steps.items() if id_ in who] for id_ in everyone}
+    seconds = region.parameters.round_seconds
     with DAG(
         dag_id="notarise",
         schedule=AssetOrTimeSchedule(
             timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC", run_immediately=timedelta()),
-            assets=AssetAny(*(Asset(f"xinglin://sealed/{id_}") for id_ in everyone)),
+            assets=AssetAny(ROUND, *(Asset(f"xinglin://sealed/{id_}") for id_ in everyone)),
         ),
         catchup=False,
         max_active_runs=1,
-        dagrun_timeout=timedelta(seconds=60 + 6 * region.parameters.round_seconds),
+        # Only a run whose triggerer or API server is gone lasts as long; patience grows eightfold at most.
+        dagrun_timeout=timedelta(seconds=600 + 4 * 8 * seconds),
         default_args={
             "retries": 2,
             "retry_delay": timedelta(seconds=2),
             "retry_policy": ExceptionRetryPolicy(rules=[Rule(exception=list(STOPS), action=Action.FAIL)]),
         },
         tags=["ledger"],
-        doc_md="propose → validate → prepared → confirm → commit → apply. See docs/ledger.md.",
+        doc_md="propose → validate → prepared → confirm → commit → apply. See docs/ledger.md and docs/region.md.",
     ) as dag:
-        deadline = region.parameters.round_seconds
-        prepared = AwaitQuorumOperator(
-            step="prepare", deadline=deadline, task_id="prepared", trigger_rule=When.ONE_SUCCESS
+        begin = OpenOperator(tasks=tasks, task_id="open")
+        proposed = AwaitOperator(step="proposal", deadline=seconds, task_id="proposed", trigger_rule=When.ONE_DONE)
+        prepared = AwaitOperator(step="prepare", deadline=seconds, task_id="prepared", trigger_rule=When.ONE_DONE)
+        commit = AwaitOperator(step="commit", deadline=seconds, task_id="commit", trigger_rule=When.ONE_DONE)
+        over = GivenUpOperator(waits=WAITS, deadline=seconds, task_id="given_up", trigger_rule=When.ONE_DONE)
+        close = CloseOperator(
+            tasks=tasks, given_up="given_up", grace=seconds / 2, task_id="close", trigger_rule=When.ALL_DONE
         )
-        commit = AwaitQuorumOperator(step="commit", deadline=deadline, task_id="commit", trigger_rule=When.ONE_SUCCESS)
-        proposals = [ProposeOperator(institution=id_, task_id=f"propose_{id_}") for id_ in producers]
-        for id_ in voters:
-            validate = ValidateOperator(institution=id_, task_id=f"validate_{id_}", trigger_rule=When.ONE_SUCCESS)
-            chain(proposals, validate, prepared, ConfirmOperator(institution=id_, task_id=f"confirm_{id_}"), commit)
-        chain(commit, [ApplyOperator(institution=id_, task_id=f"apply_{id_}") for id_ in everyone])
-        proposers = [one.task_id for one in proposals]
-        for id_ in voters:
-            out = TimeOutOperator(
-                institution=id_, proposers=proposers, task_id=f"time_out_{id_}", trigger_rule=When.ONE_FAILED
-            )
-            chain([prepared, commit], out)
+        decided = EmptyOperator(task_id="decided", trigger_rule=When.ONE_SUCCESS)
+
+        def each(kind: type[NodeOperator], step: str, **settings: object) -> list[NodeOperator]:
+            return [kind(institution=id_, task_id=f"{step}_{id_}", **settings) for id_ in steps[step]]
+
+        apply = each(ApplyOperator, "apply")
+        time_out = each(TimeOutOperator, "time_out", waits=WAITS, trigger_rule=When.ONE_FAILED)
+        chain(begin, each(ProposeOperator, "propose"), proposed, each(ValidateOperator, "validate"), prepared)
+        chain(prepared, each(ConfirmOperator, "confirm"), commit, apply, decided)
+        cross_downstream([proposed, prepared, commit], time_out)
+        chain(time_out, over, decided)
+        chain([proposed, prepared, commit, over], close)
     return dag
 
 

@@ -22,6 +22,7 @@ from schemas.region import load_region
 
 REPLICA_SET = "xinglin"
 EXCHANGE = "xinglin_exchange"
+OBSERVER = "observer"  # who has no key: Airflow's own part
 ENVELOPES = "records"  # of another institution: sealed bytes, which validators read back by sampling
 WAIT_SECONDS = 60.0
 # Error codes of MongoDB 6 and 7.
@@ -48,7 +49,7 @@ def establish(members: Sequence[str], institutions: Sequence[str], accounts: Map
         with Client(list(members), replicaSet=REPLICA_SET, username="root", password=accounts["root"]) as root:
             if not knows(root):
                 create_root(local, accounts["root"])
-            put(root, "observer", accounts["observer"], reads_exchange())
+            put(root, OBSERVER, accounts[OBSERVER], observes())
             for institution in institutions:
                 put(root, institution, accounts[institution], own_part(institution, institutions))
 
@@ -119,12 +120,12 @@ def own_part(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
     return {"privileges": grants, "roles": own}
 
 
-def reads_exchange() -> dict[str, Any]:
-    """Return the role of Airflow's triggerer, which waits for votes and signs nothing."""
+def observes() -> dict[str, Any]:
+    """Return the role of Airflow's triggerer: it reads the exchange, follows the chain in a replica of its own."""
     return {
-        "privileges": [grant(EXCHANGE, "", "find", "createIndex")],
-        "roles": [],
-    }  # it asks for the index that is there
+        "privileges": [grant(EXCHANGE, "", "find", "createIndex")],  # it asks for the index that is there
+        "roles": [{"role": "readWrite", "db": f"ledger_{OBSERVER}"}],
+    }
 
 
 def grant(database: str, collection: str, *actions: str) -> dict[str, Any]:

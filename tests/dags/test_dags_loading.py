@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from connectors import mode
+from schemas.region import load_region
 from schemas.source import load_sources
 
 ROOT = Path(__file__).parents[2]
+#: Tasks of a block that need no institution's key; they begin in the triggerer, or are no task at all.
+KEYLESS = {"open", "proposed", "prepared", "commit", "given_up", "close", "decided"}
 
 #: Runs in a process of its own: sockets refuse, and Airflow's database does not exist.
 LOAD = """
@@ -69,8 +72,11 @@ def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_a
     assert {name for name in loaded["dags"] if name.startswith("ingest_")} == {f"ingest_{one.id}" for one in sources}
     asked = {f"backfill_{one.id}" for one in sources if mode(one) == "pull"}
     assert {name for name in loaded["dags"] if name.startswith("backfill_")} == asked
-    rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_"))}
-    assert rest == {"notarise", "watch_sources"}
+    region = load_region(ROOT / "region.yaml").institutions
+    returning = {f"catch_up_{one.id}" for one in region}
+    assert {name for name in loaded["dags"] if name.startswith("catch_up_")} == returning
+    rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_", "catch_up_"))}
+    assert rest >= {"notarise", "watch_sources"}
 
 
 def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str, Any]) -> None:
@@ -112,14 +118,19 @@ def test_every_task_of_an_institution_runs_on_its_own_queue(loaded: dict[str, An
     notarise = loaded["dags"]["notarise"]
     for name, task in notarise.items():
         institution = name.partition("_")[2].removeprefix("out_")
-        assert name in {"prepared", "commit"} or task["queue"] == f"node-{institution}"
+        assert task["queue"] == ("default" if name in KEYLESS else f"node-{institution}")
+    for one in load_region(ROOT / "region.yaml").institutions:
+        assert loaded["dags"][f"catch_up_{one.id}"]["catch_up"]["queue"] == f"node-{one.id}"
 
 
-def test_every_voter_validates_and_a_dead_one_delays_nothing(loaded: dict[str, Any]) -> None:
+def test_every_voter_validates_and_no_step_waits_for_all_of_them(loaded: dict[str, Any]) -> None:
     tasks = loaded["dags"]["notarise"]
     voters = ["hospital-district", "hospital-east", "hospital-west", "lab-centre", "nursing-home"]
     assert [name for name in sorted(tasks) if name.startswith("validate_")] == [f"validate_{one}" for one in voters]
-    assert tasks["prepared"]["rule"] == tasks["commit"]["rule"] == "one_success"
+    for step, after in (("proposed", "propose"), ("prepared", "validate"), ("commit", "confirm")):
+        assert tasks[step]["rule"] == "one_done"
+        assert {name.partition("_")[0] for name in tasks[step]["upstream"]} == {after}
+    assert set(tasks["close"]["upstream"]) < KEYLESS, "what ends a run waits for no institution's worker"
     assert "apply_health-commission" in tasks
     assert "validate_health-commission" not in tasks
 

@@ -131,10 +131,15 @@ def test_all_institutions_use_the_exchange_and_none_empties_it(members: Members)
         assert seen.votes(1, 0, 1) == [b"vote"]
 
 
-def test_the_observer_reads_the_exchange_alone(members: Members) -> None:
+def test_the_observer_reads_the_exchange_and_writes_its_own_replica_alone(members: Members) -> None:
     with members.login("hospital-east") as east, members.login("observer") as observer:
         MongoExchange(east["xinglin_exchange"]).post_certificate(2, 0, COMMIT, b"certificate")
         assert list(MongoExchange(observer["xinglin_exchange"]).read("COMMIT-certificate/2/0")) == [b"certificate"]
+        observer["ledger_observer"]["head"].insert_one({"height": 2})
+        with refused():
+            east["ledger_observer"]["head"].insert_one({"height": 3})
+        with refused():
+            observer["ledger_hospital-east"]["head"].insert_one({"height": 3})
         with refused():
             observer["xinglin_exchange"]["topics"].insert_one({})
         with refused():

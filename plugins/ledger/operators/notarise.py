@@ -1,34 +1,40 @@
-"""Operators that carry bytes between an institution's node and the exchange, and nothing else.
+"""Operators that carry bytes between an institution's node and the exchange, and those that wait for others.
 
-Each runs on the queue of its institution, where its key is. What they return are heights, rounds and counts.
+An institution's run on its queue, where its key is. What waits runs in the triggerer, and needs no key and no worker.
+What they return are heights, rounds and counts.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
 from ledger.discretion import discreet
 from ledger.hooks.ledger import LedgerHook
-from ledger.triggers.quorum import QuorumTrigger
+from ledger.triggers.absence import ClosingTrigger, PresenceTrigger
+from ledger.triggers.quorum import PLACE, QuorumTrigger
 
 if TYPE_CHECKING:
     from ledger.carrier import Carrier
 
-#: What every producer tells of the round that stands, its turn or not: should the one whose turn it is not come.
-PLACE = "place"
-XCOM_RETURN_KEY = "return_value"
+#: A round was given up, or more waits than fitted: the next run follows at once.
+ROUND = Asset("xinglin://round")
+_NEWS = AssetAlias("xinglin-notarise")
 
 
-def newest(context: Context, task_ids: Iterable[str], key: str = XCOM_RETURN_KEY) -> tuple[int, int] | None:
-    """Return the highest height and round that one of these tasks told in this run, or None where none told any."""
-    found = context["ti"].xcom_pull(task_ids=list(task_ids), key=key) or []
-    return max(((int(one["height"]), int(one["round"])) for one in found if one), default=None)
+def away_asset(institution: str) -> Asset:
+    """Return the asset that says that an institution's worker did not take its tasks."""
+    return Asset(f"xinglin://away/{institution}")
+
+
+def skipped(tasks: Sequence[str]) -> DownstreamTasksSkipped:
+    """Return what ends a task well and skips others of its run that nobody has begun."""
+    return DownstreamTasksSkipped(tasks=list(tasks))  # type: ignore[no-untyped-call]
 
 
 class NodeOperator(BaseOperator):
@@ -53,16 +59,12 @@ class NodeOperator(BaseOperator):
 
 
 class ProposeOperator(NodeOperator):
-    """The scheduled producer's block stands in the exchange; every other producer's task is skipped."""
+    """The scheduled producer's block stands in the exchange; another producer's task does nothing, and says so."""
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
-        """Tell the round that stands; propose, or skip where it is another's turn or nothing waits."""
-        height, round_ = carrier.place()
-        context["ti"].xcom_push(PLACE, {"height": height, "round": round_})
+        """Propose where it is this producer's turn and something waits."""
         proposed = carrier.propose()
-        if proposed is None:
-            raise AirflowSkipException("another producer's turn, or nothing waits")
-        return proposed
+        return {"proposed": 0} if proposed is None else {"proposed": 1, **proposed}
 
 
 class ValidateOperator(NodeOperator):
@@ -70,7 +72,7 @@ class ValidateOperator(NodeOperator):
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Verify everything and vote."""
-        return carrier.prepare()
+        return has_vote(carrier).prepare()
 
 
 class ConfirmOperator(NodeOperator):
@@ -78,7 +80,7 @@ class ConfirmOperator(NodeOperator):
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Lock on the certificate and vote."""
-        return carrier.confirm()
+        return has_vote(carrier).confirm()
 
 
 class ApplyOperator(NodeOperator):
@@ -89,58 +91,165 @@ class ApplyOperator(NodeOperator):
         return carrier.apply(int(context["ti"].xcom_pull(task_ids="commit")["height"]))
 
 
+class CatchUpOperator(NodeOperator):
+    """The institution's replica holds every final block that the exchange shows."""
+
+    def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
+        """Verify and execute what came while it was away."""
+        height, round_ = carrier.place()
+        return {"height": height, "round": round_}
+
+
 class TimeOutOperator(NodeOperator):
     """The institution gave the round up; the next producer may go on from the certificate of these votes.
 
     Args:
-        proposers: Task ids of the producers: they say which round stood, also where the one whose turn it was failed.
+        waits: Ids of the tasks that wait for the round's steps; the one that failed says which round it was.
     """
 
-    def __init__(self, proposers: Sequence[str], **settings: Any) -> None:
+    def __init__(self, waits: Sequence[str], **settings: Any) -> None:
         super().__init__(**settings)
-        self.proposers = list(proposers)
+        self.waits = list(waits)
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
-        """Vote TIMEOUT of the round that this run was to propose in."""
-        place = newest(context, self.proposers, PLACE)
-        if place is None:
-            raise AirflowSkipException("no producer's worker was there to say which round stands")
-        return carrier.time_out(*place)
+        """Vote TIMEOUT of the round that was waited for in vain."""
+        return has_vote(carrier).time_out(*given_up(context, self.waits))
 
 
-class AwaitQuorumOperator(BaseOperator):
-    """More than two thirds of the votes of one step are there; waits without holding a worker.
+def has_vote(carrier: Carrier) -> Carrier:
+    """Return the carrier of an institution that votes in this epoch.
+
+    Raises:
+        AirflowSkipException: It does not: it is suspended, or not admitted yet.
+    """
+    if not carrier.node.is_voter:
+        raise AirflowSkipException("no vote in this epoch")
+    return carrier
+
+
+def given_up(context: Context, waits: Iterable[str]) -> tuple[int, int]:
+    """Return height and round that a wait of this run failed in.
+
+    Raises:
+        AirflowSkipException: None says so: its trigger was lost, and nobody knows which round it waited for.
+    """
+    found = [one for one in context["ti"].xcom_pull(task_ids=list(waits), key=PLACE) or () if one]
+    if not found:
+        raise AirflowSkipException("no task that waited says which round it gave up")
+    return max((int(one["height"]), int(one["round"])) for one in found)
+
+
+class TriggeredOperator(BaseOperator):
+    """A task that begins in the triggerer, and mostly ends there: it costs no worker's start.
 
     Args:
-        step: ``prepare`` or ``commit``.
+        trigger: What it waits for.
+    """
+
+    start_from_trigger = True
+
+    def __init__(self, trigger: BaseTrigger, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._trigger = trigger
+        path, kwargs = trigger.serialize()
+        self.start_trigger_args = StartTriggerArgs(trigger_cls=path, next_method="resume", trigger_kwargs=kwargs)
+
+    def execute(self, context: Context) -> NoReturn:
+        """Wait as the triggerer does; only ``dag.test()`` comes here."""
+        self.defer(trigger=self.trigger_of(context), method_name="resume")
+
+    def trigger_of(self, context: Context) -> BaseTrigger:
+        """Return the trigger of a run."""
+        return self._trigger
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, int] | None:
+        """Return what the trigger saw, or end as it would have ended the task."""
+        place: dict[str, int] = {name: int(event[name]) for name in ("height", "round") if name in event}
+        if event.get("outcome") == "skipped":
+            raise AirflowSkipException("nothing waits to be confirmed")
+        if event.get("outcome") == "failed":
+            context["ti"].xcom_push(PLACE, place)
+            raise AirflowFailException("no quorum in time; the round is given up (section 6)")
+        return place or None
+
+
+class AwaitOperator(TriggeredOperator):
+    """A step of the open round stands in the exchange: a signed proposal, or a certificate of more than two thirds.
+
+    Args:
+        step: ``proposal``, ``prepare`` or ``commit``.
         deadline: Seconds after which the round has failed.
     """
 
-    def __init__(self, step: Literal["prepare", "commit"], deadline: int, **settings: Any) -> None:
+    def __init__(self, step: Literal["proposal", "prepare", "commit"], deadline: int, **settings: Any) -> None:
+        super().__init__(trigger=QuorumTrigger(step, deadline), **settings)
+
+
+class OpenOperator(TriggeredOperator):
+    """Whoever is known to be away has no tasks in this run.
+
+    Args:
+        tasks: Ids of the run's tasks, by institution.
+    """
+
+    def __init__(self, tasks: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(trigger=PresenceTrigger(sorted(tasks)), **settings)
+        self.tasks = {one: list(ids) for one, ids in tasks.items()}
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, int] | None:
+        """Skip the tasks of those who are away."""
+        if gone := event.get("away"):
+            self.log.info("away: %s", ", ".join(gone))
+            raise skipped([task for one in gone for task in self.tasks[one]])
+        return None
+
+
+class CloseOperator(TriggeredOperator):
+    """No task of the run waits for a worker that is away; who was is recorded, and caught up on its return.
+
+    Args:
+        tasks: Ids of the run's tasks, by institution.
+        given_up: Id of the task that succeeds where the round was given up.
+        grace: Seconds that a worker has to begin a task, while nothing else moves.
+    """
+
+    def __init__(self, tasks: Mapping[str, Sequence[str]], given_up: str, grace: float, **settings: Any) -> None:
+        super().__init__(trigger=ClosingTrigger(tasks, given_up, grace), outlets=[_NEWS], **settings)
+        self._closes = tasks, given_up, grace
+
+    def trigger_of(self, context: Context) -> BaseTrigger:
+        """Return a trigger that is told its run, since in ``dag.test()`` it belongs to no task."""
+        run = context["dag_run"]
+        return ClosingTrigger(*self._closes, dag_id=run.dag_id, run_id=run.run_id)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, int] | None:
+        """Skip what nobody began, have the absent caught up, and go on with the next round or block."""
+        news = context["outlet_events"][_NEWS]
+        for one in event.get("absent", ()):
+            self.log.warning("%s did not take its tasks; it is away until it has caught up", one)
+            news.add(away_asset(one))
+        if event.get("again"):
+            news.add(ROUND)
+        if left := event.get("left"):
+            raise skipped(left)
+        return None
+
+
+class GivenUpOperator(BaseOperator):
+    """More than two thirds gave the round up: the next one is open.
+
+    Args:
+        waits: Ids of the tasks that wait for the round's steps.
+        deadline: Seconds after which the region stands still, and the run fails.
+    """
+
+    def __init__(self, waits: Sequence[str], deadline: int, **settings: Any) -> None:
         super().__init__(**settings)
-        self.step = step
-        self.deadline = deadline
+        self.waits, self.deadline = list(waits), deadline
 
-    def execute(self, context: Context) -> dict[str, int]:
-        """Defer until a certificate stands for the newest round that an upstream task voted in.
+    def execute(self, context: Context) -> NoReturn:
+        """Wait for the timeout certificate of the round that the failed task names."""
+        height, round_ = given_up(context, self.waits)
+        self.defer(trigger=QuorumTrigger("timeout", self.deadline, height, round_), method_name="resume")
 
-        Whether it is a valid one is for every node to judge; this task only waits.
-        """
-        place = newest(context, self.upstream_task_ids)
-        if place is None:
-            raise AirflowSkipException("no upstream task voted")
-        height, round_ = place
-        self.defer(
-            trigger=QuorumTrigger(self.step, height, round_, self.deadline),
-            method_name="resume",
-            timeout=timedelta(seconds=self.deadline + 30),
-        )
-        raise RuntimeError("defer always raises")
-
-    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, int]:
-        """Return what the trigger saw, or fail the round."""
-        from ledger.errors import Refused
-
-        if event.get("late"):
-            raise Refused("quorum", "6", f"no {self.step} quorum within {self.deadline} s; the round is given up")
-        return {key: int(value) for key, value in event.items()}
+    resume = TriggeredOperator.resume
