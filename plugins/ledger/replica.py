@@ -149,7 +149,8 @@ class Replica:
         _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made})
         _upsert(self._values, {value_hash(one): {"d": one} for one in execution.values.values()})
         _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()})
-        _upsert(self._blocks, {height: {"id": header.block_id, "block": final.block, "qc": final.commit_qc}})
+        kept = {"id": header.block_id, "block": final.block, "qc": final.commit_qc, "receipts": execution.receipts}
+        _upsert(self._blocks, {height: kept})
         moved = self._meta.replace_one(
             {"_id": "head", "height": height - 1, "block_id": header.prev_block_id},
             _head(header, final.commit_qc, frontier),
@@ -288,6 +289,17 @@ class Replica:
         found = self._blocks.find({"_id": {"$gte": heights.start, "$lt": heights.stop}}).sort("_id")
         for one in found if heights else ():
             yield bytes(one["block"]), bytes(one["qc"])
+
+    def receipts(self, height: int) -> list[bytes]:
+        """Return a block's receipts; none where this replica did not execute it itself (section 13, fast sync).
+
+        Raises:
+            KeyError: The replica has no such block.
+        """
+        found = self._blocks.find_one({"_id": height}, {"receipts": 1})
+        if found is None:
+            raise KeyError(height)
+        return [bytes(one) for one in found.get("receipts", ())]
 
     def header(self, height: int) -> Header:
         """Return the header of a height the replica has; KeyError otherwise."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger.access import AccessRequest
 from ledger.batch import SUBMIT_BATCH, SubmitBatch
+from ledger.consent import Consent
 from ledger.credit_messages import Finding, LateVote, Missed
+from ledger.delivery import Delivered, Received
 from ledger.encoding import Reader
+from ledger.erasure import Erase
 from ledger.governance import Propose, Vote
 from ledger.transaction import DOMAIN, Transaction
 
@@ -15,6 +19,7 @@ TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
     one.TYPE: one
     for one in (
         *(Propose, Vote),  # governance
+        *(AccessRequest, Delivered, Received, Consent, Erase),  # sharing
         *(LateVote, Missed, Finding),  # credit
     )
 }
