@@ -58,9 +58,9 @@ def run(
     from ledger.remote.process import Settings
     from ledger.remote.process import run as run_node
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     home = Home.from_environment()
     with sentences(), quiet_libraries():
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
         settings = Settings(
             institution=_institution(home, institution),
             socket=_socket(home, socket).absolute(),

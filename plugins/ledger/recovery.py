@@ -157,10 +157,8 @@ def sync_folder(folder: Path) -> None:
 
 def _set_aside(path: Path) -> None:
     """The old vote store, if there is one, bears another name; it is kept for whoever looks into what happened."""
-    if not path.exists():
-        return
     mark = secrets.token_hex(4)
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(part.with_name(f"{path.name}.lost-{mark}{suffix}"))

@@ -108,8 +108,11 @@ class VoteStore:
                 height at the highest (``ledger.recovery`` finds it).
 
         Raises:
-            Halted: There is one already.
+            Halted: There is one already, or the log of one, which SQLite would take for the new one's.
         """
+        for one in map(path.with_name, (f"{path.name}-wal", f"{path.name}-shm")):
+            if one.exists():
+                raise Halted(f"{one.name}: left by another vote state; it must not begin anew beside it")
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         draft.touch(mode=0o600, exist_ok=False)
         with closing(_connect(draft)) as connection:
