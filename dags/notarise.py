@@ -74,9 +74,11 @@ def build(region: Region) -> DAG:
         prepared = AwaitOperator(step="prepare", deadline=seconds, task_id="prepared", trigger_rule=When.ONE_DONE)
         commit = AwaitOperator(step="commit", deadline=seconds, task_id="commit", trigger_rule=When.ONE_DONE)
         over = GivenUpOperator(waits=WAITS, deadline=seconds, task_id="given_up", trigger_rule=When.ONE_DONE)
+        applied = [f"apply_{id_}" for id_ in everyone]
         close = CloseOperator(
-            tasks=tasks, given_up="given_up", grace=seconds / 2, task_id="close", trigger_rule=When.ALL_DONE
-        )
+            tasks=tasks, given_up="given_up", applied=applied, grace=seconds / 2, task_id="close",
+            trigger_rule=When.ALL_DONE,
+        )  # fmt: skip
         decided = EmptyOperator(task_id="decided", trigger_rule=When.ONE_SUCCESS)
 
         def each(kind: type[NodeOperator], step: str, **settings: object) -> list[NodeOperator]:

@@ -219,8 +219,8 @@ class Rehearsal:
         if self.region.institution(institution).role == "auditor":
             queues.append("default")
         command = [
-            sys.executable, "-m", "airflow", "edge", "worker", "--queues", ",".join(queues), "--concurrency", "2",
-            "--edge-hostname", institution, "--pid", str(self.own(institution) / "worker.pid"),
+            sys.executable, "-m", "console.region.worker", "edge", "worker", "--queues", ",".join(queues),
+            "--concurrency", "2", "--edge-hostname", institution, "--pid", str(self.own(institution) / "worker.pid"),
         ]  # fmt: skip
         (self.own(institution) / "worker.pid").unlink(missing_ok=True)
         return self._start_apart(institution, _worker(institution), command)
@@ -273,7 +273,7 @@ class Rehearsal:
 
     def heights(self) -> dict[str, int]:
         """Return the height of every institution's replica."""
-        heads = {one: self.root[f"ledger_{one}"]["head"].find_one() for one in self.ids}
+        heads = {one: self.root[f"ledger_{one}"]["meta"].find_one({"_id": "head"}) for one in self.ids}
         return {one: 0 if head is None else int(head["height"]) for one, head in heads.items()}
 
     def seal(self, institution: str) -> None:

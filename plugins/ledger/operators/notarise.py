@@ -6,6 +6,7 @@ What they return are heights, rounds and counts.
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -88,7 +89,7 @@ class ApplyOperator(NodeOperator):
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Verify the certificate, execute again, store; the goal is the height that ``commit`` saw."""
-        return carrier.apply(int(context["ti"].xcom_pull(task_ids="commit")["height"]))
+        return carrier.apply(place_of(context["ti"].xcom_pull(task_ids="commit"))[0])
 
 
 class CatchUpOperator(NodeOperator):
@@ -133,10 +134,16 @@ def given_up(context: Context, waits: Iterable[str]) -> tuple[int, int]:
     Raises:
         AirflowSkipException: None says so: its trigger was lost, and nobody knows which round it waited for.
     """
-    found = [one for one in context["ti"].xcom_pull(task_ids=list(waits), key=PLACE) or () if one]
+    found = [place_of(one) for one in context["ti"].xcom_pull(task_ids=list(waits), key=PLACE) or () if one]
     if not found:
         raise AirflowSkipException("no task that waited says which round it gave up")
-    return max((int(one["height"]), int(one["round"])) for one in found)
+    return max(found)
+
+
+def place_of(told: str | Mapping[str, int]) -> tuple[int, int]:
+    """Return height and round as a wait told them; what the triggerer tells arrives as JSON in a string."""
+    found = json.loads(told) if isinstance(told, str) else told
+    return int(found["height"]), int(found["round"])
 
 
 class TriggeredOperator(BaseOperator):
@@ -182,7 +189,8 @@ class AwaitOperator(TriggeredOperator):
     """
 
     def __init__(self, step: Literal["proposal", "prepare", "commit"], deadline: int, **settings: Any) -> None:
-        super().__init__(trigger=QuorumTrigger(step, deadline), **settings)
+        # A round that is over is not waited for again.
+        super().__init__(trigger=QuorumTrigger(step, deadline), **{**settings, "retries": 0})
 
 
 class OpenOperator(TriggeredOperator):
@@ -210,12 +218,15 @@ class CloseOperator(TriggeredOperator):
     Args:
         tasks: Ids of the run's tasks, by institution.
         given_up: Id of the task that succeeds where the round was given up.
+        applied: Ids of the tasks of which one succeeds where the block is final.
         grace: Seconds that a worker has to begin a task, while nothing else moves.
     """
 
-    def __init__(self, tasks: Mapping[str, Sequence[str]], given_up: str, grace: float, **settings: Any) -> None:
-        super().__init__(trigger=ClosingTrigger(tasks, given_up, grace), outlets=[_NEWS], **settings)
-        self._closes = tasks, given_up, grace
+    def __init__(
+        self, tasks: Mapping[str, Sequence[str]], given_up: str, applied: Sequence[str], grace: float, **settings: Any
+    ) -> None:
+        super().__init__(trigger=ClosingTrigger(tasks, given_up, applied, grace), outlets=[_NEWS], **settings)
+        self._closes = tasks, given_up, applied, grace
 
     def trigger_of(self, context: Context) -> BaseTrigger:
         """Return a trigger that is told its run, since in ``dag.test()`` it belongs to no task."""

@@ -71,15 +71,23 @@ class ClosingTrigger(BaseTrigger):
     Args:
         tasks: Ids of the run's tasks, by institution.
         given_up: Id of the task that succeeds where the round was given up.
+        applied: Ids of the tasks of which one succeeds where the block is final.
         grace: Seconds without any change after which a task that no worker has begun will not be waited for.
         dag_id: DAG of the run; without it, of the task that this trigger belongs to.
         run_id: The run.
     """
 
     def __init__(
-        self, tasks: Tasks, given_up: str, grace: float, dag_id: str | None = None, run_id: str | None = None
+        self,
+        tasks: Tasks,
+        given_up: str,
+        applied: Sequence[str],
+        grace: float,
+        dag_id: str | None = None,
+        run_id: str | None = None,
     ) -> None:
         super().__init__()
+        self.applied = list(applied)
         self.dag_id, self.run_id = dag_id, run_id
         self.tasks = {one: list(ids) for one, ids in tasks.items()}
         self.given_up = given_up
@@ -88,7 +96,7 @@ class ClosingTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return how Airflow makes it again."""
         kwargs = {
-            "tasks": self.tasks, "given_up": self.given_up, "grace": self.grace,
+            "tasks": self.tasks, "given_up": self.given_up, "applied": self.applied, "grace": self.grace,
             "dag_id": self.dag_id, "run_id": self.run_id,
         }  # fmt: skip
         return "ledger.triggers.absence.ClosingTrigger", kwargs
@@ -103,7 +111,7 @@ class ClosingTrigger(BaseTrigger):
         left = self._unfinished(states)
         absent = [one for one, ids in self.tasks.items() if left.intersection(ids)]
         known = await away(absent)
-        again = states.get(self.given_up) == "success" or await self._more()
+        again = states.get(self.given_up) == "success" or await self._more(states)
         if left or again:
             new = [one for one in absent if one not in known]
             yield TriggerEvent({"left": sorted(left), "absent": new, "again": again})
@@ -134,6 +142,8 @@ class ClosingTrigger(BaseTrigger):
     def _quiet(self, states: Mapping[str, str | None]) -> bool:
         return all(states.get(id_) in WAITING for id_ in self._unfinished(states))
 
-    async def _more(self) -> bool:
-        """Say whether a next block is due at once: what waits did not fit, or came meanwhile."""
+    async def _more(self, states: Mapping[str, str | None]) -> bool:
+        """Say whether a next block is due at once after this one: what waits did not fit, or came meanwhile."""
+        if not any(states.get(one) == "success" for one in self.applied):
+            return False
         return await look(lambda seen: seen.would_propose(seen.place()), otherwise=False)
