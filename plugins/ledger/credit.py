@@ -28,7 +28,11 @@ def epoch_of(height: int, parameters: ChainParameters) -> int:
 
 def tally_of(ledger: Ledger) -> Tally:
     """Return the epoch's facts so far."""
-    value = ledger.get(TALLY, ONLY)
+    return opened_tally(ledger.get(TALLY, ONLY))
+
+
+def opened_tally(value: bytes | None) -> Tally:
+    """Return the tally that a state value is; before block 2 there is none."""
     return Tally() if value is None else Tally.decode(value)
 
 

@@ -73,10 +73,12 @@ class Evidence:
 
     @property
     def id(self) -> bytes:
-        """What it is accepted once under: the pair of statements, or the build, whatever signatures prove it."""
-        if self.kind == BROKEN_BUILD:
-            return sm3(b"XL/EVID-ID/1\0" + var(self.shown[0]))
-        return sm3(b"XL/EVID-ID/1\0" + b"".join(var(message) for message, _ in self.signed))
+        """What it is accepted once under: signer and pair of statements, or the build, whatever signatures prove it.
+
+        Votes do not name their voter: two who sign the same two ways are two offences.
+        """
+        parts = [self.shown[0]] if self.kind == BROKEN_BUILD else [message for message, _ in self.signed]
+        return sm3(b"XL/EVID-ID/1\0" + u16(self.place) + listed(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from pymongo import ASCENDING, WriteConcern
 from pymongo.database import Database
 
+from ledger.block import MAX_CERTIFICATE, MAX_EVIDENCE
 from ledger.certificate import COMMIT, MAX_QC, PREPARE, STEP_NAMES, TIMEOUT
 from ledger.errors import LedgerError, Refused
 from ledger.proposal import MAX_TC
@@ -111,6 +113,20 @@ class Exchange(ABC):
         """Offer a batch no longer, after it is final or has lapsed."""
         pair = sm3(tx).hex(), sm3(leaves).hex()
         self._retire("submissions", sm3("\n".join(pair).encode()).hex())
+
+    # --- evidence ----------------------------------------------------------------------------------------------
+
+    def post_evidence(self, data: bytes) -> str:
+        """Show a proof of double signing to the next producers."""
+        return self.post("evidence", data)
+
+    def evidence(self) -> list[bytes]:
+        """Return the proofs shown and not yet retired, as many as a block holds, oldest first, unverified."""
+        return list(islice(self.read("evidence", MAX_CERTIFICATE), MAX_EVIDENCE))
+
+    def retire_evidence(self, data: bytes) -> None:
+        """Show a proof no longer, after it is final or proves nothing new."""
+        self._retire("evidence", sm3(data).hex())
 
     # --- one height --------------------------------------------------------------------------------------------
 
