@@ -199,17 +199,17 @@ def _advance(ledger: Ledger, motion: Motion, ballots: Mapping[bytes, int]) -> Mo
     """Return where a proposal stands with these votes; what can only deny is made at once."""
     if not count_votes(ledger, motion.change, ballots).suffices:
         return replace(motion, stage=OPEN, since=0)
+    try:
+        motion.change.check(ledger)
+    except Refused:
+        return replace(motion, stage=VOID, since=ledger.height)
     if motion.change.deny_only(ledger):
         return _make(ledger, motion)
     return motion if motion.stage == PASSED else replace(motion, stage=PASSED, since=ledger.epoch)
 
 
 def _make(ledger: Ledger, motion: Motion) -> Motion:
-    """Make a change whose votes suffice, unless it cannot be made any more."""
-    try:
-        motion.change.check(ledger)
-    except Refused:
-        return replace(motion, stage=VOID, since=ledger.height)
+    """Make a change whose votes suffice and that can be made."""
     motion.change.apply(ledger)
     return replace(motion, stage=ENACTED, since=ledger.height)
 

@@ -18,6 +18,7 @@ from ledger.policy_engine import read_rules, schema_faults
 from ledger.policy_text import text_faults
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+_PLACE: Final = re.compile(r"^for policy `[^`]*`[,:] ")
 MAX_SENTENCE: Final = 300
 
 
@@ -87,7 +88,7 @@ def check_policies(text: str, schema: str) -> list[Finding]:
     names = {place: _name(place, policy) for place, policy in read["staticPolicies"].items()}
     return [
         *_annotation_findings(read["staticPolicies"], names),
-        *(Finding(names.get(place, ""), message) for place, message in schema_faults(text, schema)),
+        *(Finding(names.get(place, ""), _PLACE.sub("", fault)) for place, fault in schema_faults(text, schema)),
     ]
 
 

@@ -102,8 +102,10 @@ class Question:
         return [*(one.entity() for one in everyone.values()), *self._records()]
 
     def _records(self) -> Iterator[dict[str, Any]]:
+        attrs: dict[str, Any]
         for name in {one.name: None for one in self.owners}:
-            attrs = {"owner": _reference("Institution", name), "type": self.type, "erased": self.erased}
+            attrs = {"owner": _reference("Institution", name), "erased": self.erased}
+            attrs |= {"type": self.type} if self.type else {}
             yield {"uid": {"type": "Records", "id": name}, "attrs": attrs, "parents": []}
 
     def _context(self) -> dict[str, Any]:
