@@ -6,16 +6,27 @@ from typing import Any
 
 from ledger.batch import SubmitBatch
 from ledger.block import Block
+from ledger.checkpoint import Note
 from ledger.leaves import Leaves
 from ledger.merkle import Levels, inclusion_path
 from ledger.proof import FORMAT
+from ledger.receipt_proving import steps
 from ledger.replica import Place, Replica, ReplicaView
 from ledger.state import tombstone_key
 from ledger.validators import institution_id
 
 
-def prove(replica: Replica, rid: bytes, version: int, institution: str | None = None) -> dict[str, Any]:
+def prove(
+    replica: Replica, rid: bytes, version: int, institution: str | None = None, note: Note | None = None
+) -> dict[str, Any]:
     """Return the proof file of a record as plain JSON values.
+
+    Args:
+        replica: Where it stands.
+        rid: The record's id, 16 bytes.
+        version: Its version.
+        institution: Who published it; without it every member is asked.
+        note: A checkpoint to put in; left out where it is above the head.
 
     Raises:
         KeyError: No final block of this replica holds it.
@@ -27,8 +38,7 @@ def prove(replica: Replica, rid: bytes, version: int, institution: str | None = 
     leaves = Leaves.decode(replica.body(place.height, place.tx))
     transactions = Levels.over(block.transactions)
     tx = SubmitBatch.decode(block.transactions[place.tx])
-    key = tombstone_key(submitter, rid, version)
-    return {
+    made = {
         "format": FORMAT,
         "chain_id": replica.genesis.chain_id.hex(),
         "record": {"leaf": leaves.record(place.leaf).hex()},
@@ -40,9 +50,28 @@ def prove(replica: Replica, rid: bytes, version: int, institution: str | None = 
         "block": {"header": block.header.encode().hex()},
         "history": _history(replica, view, place.height),
         "head": {"header": view.head.encode().hex(), "commit_qc": view.commit_qc.hex()},
-        "epochs": [],
-        "status": {"key": key.hex(), "proof": view.tree.prove(key).encode().hex()},
+        "epochs": [
+            {
+                "header_last": one.header.hex(),
+                "commit_qc": one.certificate.hex(),
+                "next_validators": one.validators.hex(),
+            }
+            for one in steps(replica, view)
+        ],
+        "status": _status(view, submitter, rid, version),
     }
+    if note is not None and note.checkpoint.height <= view.head.height:
+        height = note.checkpoint.height
+        made["checkpoint"] = {"note": note.encode().decode(), "history": _history(replica, view, height)}
+    return made
+
+
+def _status(view: ReplicaView, submitter: bytes, rid: bytes, version: int) -> dict[str, str]:
+    """Return the proof of the record's tombstone, or that it has none."""
+    key = tombstone_key(submitter, rid, version)
+    proof = {"key": key.hex(), "proof": view.tree.prove(key).encode().hex()}
+    stone = view.state_values([key]).get(key)
+    return proof if stone is None else {**proof, "value": stone.hex()}
 
 
 def _find(

@@ -56,11 +56,16 @@ def trunk(replica: Replica, view: ReplicaView) -> Trunk:
     """
     if not view.head.height:
         raise Behind("genesis alone proves nothing; wait for the first block")
-    genesis, steps = replica.genesis, []
+    return Trunk(replica.genesis.chain_id, tuple(steps(replica, view)), view.head.encode(), view.commit_qc)
+
+
+def steps(replica: Replica, view: ReplicaView) -> list[Step]:
+    """Return every change of voters from genesis to the view's head, oldest first, each certified."""
+    genesis, found = replica.genesis, []
     for epoch in range(genesis.epoch(view.head.height)):
         before, after = view.validators_of(epoch), view.validators_of(epoch + 1)
         if before is None or after is None or before.hash == after.hash:
             continue
         block, certificate = replica.block((epoch + 1) * genesis.parameters.epoch_blocks)
-        steps.append(Step(Block.decode(block).header.encode(), certificate, after.encode()))
-    return Trunk(genesis.chain_id, tuple(steps), view.head.encode(), view.commit_qc)
+        found.append(Step(Block.decode(block).header.encode(), certificate, after.encode()))
+    return found

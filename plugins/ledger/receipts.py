@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ledger.certificate import MAX_QC, check_commit
+from ledger.anchor import Anchor, load_anchor
+from ledger.anchor import Step as AnchorStep
+from ledger.certificate import MAX_QC
 from ledger.encoding import DIGEST, Reader, listed, u8, u32, var
 from ledger.errors import ProofError, Refused
-from ledger.genesis import MAX_GENESIS, Genesis
+from ledger.genesis import MAX_GENESIS
 from ledger.header import HEADER_BYTES, Header, history_leaf
 from ledger.merkle import leaf_hash, verify_inclusion
-from ledger.proof import Anchor, load_anchor
 from ledger.rules import ACCEPTED, DENIED, Outcome
 from ledger.smt import StateProof, state_key, value_hash, verify_state
 from ledger.validators import ValidatorSet
@@ -52,6 +53,10 @@ class Step:
         reader.end()
         return found
 
+    def opened(self) -> AnchorStep:
+        """Return it decoded, or raise Malformed."""
+        return AnchorStep(Header.decode(self.header), self.certificate, ValidatorSet.decode(self.validators))
+
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
@@ -81,23 +86,12 @@ class Trunk:
             ProofError: It does not follow from the anchor, or is older than the anchor allows.
             Refused: A certificate or header is not good.
         """
-        genesis = anchor.genesis
-        if self.chain_id != genesis.chain_id:
+        if self.chain_id != anchor.genesis.chain_id:
             raise ProofError("chain: the proof is of another chain than the anchor")
-        validators, height = genesis.validators, 0
-        for step in self.steps:
-            header, following = Header.decode(step.header), ValidatorSet.decode(step.validators)
-            _check_certified(header, step.certificate, genesis, validators)
-            if header.height <= height or header.next_validators_hash != following.hash:
-                raise ProofError("steps: they do not lead from one set of voters to the next")
-            if following.hash == validators.hash:
-                raise ProofError("steps: one of them changes nothing")
-            validators, height = following, header.height
+        validators = anchor.follow(one.opened() for one in self.steps)
         head = Header.decode(self.head)
-        if head.height <= height and self.steps:
-            raise ProofError("head: it lies below the last change of voters")
-        _check_certified(head, self.certificate, genesis, validators)
-        _check_age(head, anchor, now_ms)
+        anchor.check_head(head, self.certificate, validators, now_ms)
+        anchor.check_checkpoint(None, now_ms)  # these files carry none
         return head
 
 
@@ -285,23 +279,6 @@ def _check_history(found: ReceiptProof, header: Header, head: Header) -> None:
     leaf = leaf_hash(history_leaf(header.block_id))
     if not verify_inclusion(leaf, header.height, head.height, found.history, head.history_root):
         raise ProofError("history: the block does not stand below the head")
-
-
-def _check_certified(header: Header, certificate: bytes, genesis: Genesis, validators: ValidatorSet) -> None:
-    if header.chain_id != genesis.chain_id:
-        raise ProofError("a header of another chain")
-    if header.validators_hash != validators.hash or header.epoch != genesis.epoch(header.height):
-        raise ProofError("a header names another voter set than the one the proof leads to")
-    check_commit(certificate, header.block_id, header.height, header.epoch, genesis.chain_id, validators)
-
-
-def _check_age(head: Header, anchor: Anchor, now_ms: int | None) -> None:
-    if anchor.max_age_seconds is None:
-        return
-    if now_ms is None:
-        raise ProofError("head: the anchor limits its age, and no present time was given")
-    if (age := (now_ms - head.timestamp_ms) // 1_000) > anchor.max_age_seconds:
-        raise ProofError(f"head: {age} s old, the anchor allows {anchor.max_age_seconds}; ask for a newer proof")
 
 
 def _path(reader: Reader) -> tuple[bytes, ...]:
