@@ -3,13 +3,14 @@
     python deploy/offer.py COUNT
 
 Run with the institution's environment (docs/region.md). It stands in for sources where only the region is of interest;
-the envelopes hold random bytes. Prints the number of the batch.
+the envelopes hold random bytes. Prints the number of the batch, and when it stood on the exchange.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 
 from pymongo import MongoClient
 
@@ -22,8 +23,8 @@ from shangmi import sm3
 ENVELOPE_BYTES = 300
 
 
-def offer(count: int) -> int:
-    """A signed batch of so many records waits for the next block; returns its number."""
+def offer(count: int) -> tuple[int, datetime]:
+    """A signed batch of so many records waits for the next block; returns its number, and when it stood there."""
     home, institution = Home.from_environment(), os.environ["XINGLIN_NODE"]
     with MongoClient[dict[str, object]](home.mongodb_uri(), tz_aware=True) as client:
         entries = []
@@ -36,8 +37,9 @@ def offer(count: int) -> int:
         seq = node.next_seq()
         signed = node.submit(entries, seq, f"xinglin_{institution}/records")
         MongoExchange(client["xinglin_exchange"]).post_submission(signed.tx, signed.leaves)
-    return seq
+        return seq, datetime.now(UTC)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{offer(int(sys.argv[1]))}\n")
+    number, at = offer(int(sys.argv[1]))
+    sys.stdout.write(f"{number} {at.isoformat()}\n")

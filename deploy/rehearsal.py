@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +41,7 @@ from schemas.home import REPOSITORY, Home
 from schemas.region import Region, load_region
 
 FIRST_USER: Final = 61101
-READY_SECONDS: Final = 240.0
+READY_SECONDS: Final = 600.0
 CONTROL: Final = {
     "api-server": ("airflow", "api-server"),
     "scheduler": ("airflow", "scheduler", "--skip-serve-logs"),
@@ -61,6 +62,7 @@ class EdgeAirflow(Airflow):
             **Airflow.environment(self),
             **edge(self.address),
             "AIRFLOW__CORE__PARALLELISM": "64",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",
             "AIRFLOW__EDGE__API_ENABLED": "True",
             "AIRFLOW__DATABASE__EXTERNAL_DB_MANAGERS": "airflow.providers.edge3.models.db.EdgeDBManager",
         }
@@ -130,6 +132,9 @@ class Rehearsal:
             write(self.own(one) / "mongodb-uri", self.uri(one).encode(), 0o400)
             self._give(one)
         write(self._home("control") / "mongodb-uri", self.uri("observer").encode(), 0o400)
+        for closed in (self._home("control"), self.folder / "secrets", self.folder / "mongo", self.folder / "run"):
+            closed.mkdir(exist_ok=True)
+            closed.chmod(0o700)
         return genesis
 
     def _give(self, institution: str) -> None:
@@ -142,9 +147,12 @@ class Rehearsal:
     def environment(self, institution: str) -> dict[str, str]:
         """Return the whole environment of an institution's processes; docs/region.md has the same names."""
         own, control = self.own(institution), self.airflow.environment()
-        agreed = ("AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL")
+        agreed = (
+            "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC",
+        )  # fmt: skip
         return {
-            **{name: os.environ[name] for name in HANDED_ON if name in os.environ},
+            **{name: value for name, value in os.environ.items() if name in HANDED_ON},
             **{name: control[name] for name in agreed},
             **edge(self.airflow.address),
             "HOME": str(own),
@@ -236,6 +244,21 @@ class Rehearsal:
             raise RegionError(f"no worker of {institution} runs")
         process.stop(kill=True)
 
+    def restart_worker(self, institution: str) -> None:
+        """An institution's worker is back; Airflow lets it in once it has missed the one that was killed.
+
+        Raises:
+            RegionError: It was not let in within some minutes.
+        """
+        asked = datetime.now(UTC)
+
+        def is_in() -> bool:
+            if running(_worker(institution), self.folder / "run") is None:
+                self.start_worker(institution)
+            return self._last_heard(institution) > asked
+
+        self._until(is_in, f"the worker of {institution}")
+
     def run_as(self, institution: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as an institution's user, with its environment."""
         prefixed = apart(self.user(institution), command, self.folder / "scratch")
@@ -262,19 +285,60 @@ class Rehearsal:
 
     def workers(self) -> set[str]:
         """Return the workers that Airflow believes to be there."""
+        return {name for name, state, _ in self._edge_workers() if state in ("idle", "running", "starting")}
+
+    def _last_heard(self, institution: str) -> datetime:
+        """Return when a worker that is let in was last heard of."""
+        never = datetime.min.replace(tzinfo=UTC)
+        heard = {name: at for name, state, at in self._edge_workers() if state in ("idle", "running")}
+        return max((at for name, at in heard.items() if name == institution), default=never)
+
+    def _edge_workers(self) -> list[tuple[str, str, datetime]]:
         import sqlalchemy
 
-        with sqlalchemy.create_engine(self._sql()).connect() as connection:
-            rows = connection.execute(sqlalchemy.text("SELECT worker_name, state FROM edge_worker")).all()
-        return {name for name, state in rows if state in ("idle", "running", "starting")}
+        query = sqlalchemy.text("SELECT worker_name, state, last_update FROM edge_worker")
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.columns(last_update=sqlalchemy.DateTime(timezone=True))).all()
+        return [(name, str(state), at if at.tzinfo else at.replace(tzinfo=UTC)) for name, state, at in rows]
+
+    @cached_property
+    def _engine(self) -> Any:
+        import sqlalchemy
+
+        return sqlalchemy.create_engine(self._sql())
+
+    def close(self) -> None:
+        """Let go of what was opened for looking."""
+        for name in ("root", "client"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
 
     def _sql(self) -> str:
         return self.database or f"sqlite:///{self.airflow.folder / 'airflow.db'}"
 
-    def heights(self) -> dict[str, int]:
-        """Return the height of every institution's replica."""
-        heads = {one: self.root[f"ledger_{one}"]["meta"].find_one({"_id": "head"}) for one in self.ids}
-        return {one: 0 if head is None else int(head["height"]) for one, head in heads.items()}
+    def heads(self) -> dict[str, tuple[int, str]]:
+        """Return height and block id, hex, of the head of every institution's replica."""
+        found = {one: self.root[f"ledger_{one}"]["meta"].find_one({"_id": "head"}) for one in self.ids}
+        return {one: (int(head["height"]), bytes(head["block_id"]).hex()) for one, head in found.items() if head}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the runs of ``notarise`` as Airflow's interface tells them, oldest first."""
+        found = self.client.get("/api/v2/dags/notarise/dagRuns", params={"limit": 1000, "order_by": "run_after"})
+        return list(found.json()["dag_runs"])
+
+    def offer(self, institution: str, count: int) -> datetime:
+        """An institution has sealed so many invented records and offers them; returns when its batch stood there.
+
+        Raises:
+            RegionError: It could not; the message ends with what it said.
+        """
+        done = self.run_as(institution, sys.executable, str(REPOSITORY / "deploy" / "offer.py"), str(count))
+        if done.returncode:
+            raise RegionError(f"{institution} offers nothing: {done.stderr[-2_000:]}")
+        self.seal(institution)
+        return datetime.fromisoformat(done.stdout.split()[-1])
 
     def seal(self, institution: str) -> None:
         """Tell Airflow that an institution sealed something, as its ``submit`` task does."""
@@ -328,6 +392,5 @@ def rehearsed(database: str | None = None, **parameters: int) -> Iterator[Rehear
         yield rehearsal
     finally:
         rehearsal.down()
-        with suppress(AttributeError):
-            rehearsal.root.close()
+        rehearsal.close()
         shutil.rmtree(folder, ignore_errors=True)
