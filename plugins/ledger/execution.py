@@ -21,6 +21,7 @@ from ledger.genesis import Genesis
 from ledger.header import VERSION, Header
 from ledger.leaves import Leaves
 from ledger.merkle import tree_root
+from ledger.policy import permits
 from ledger.roster import Registration
 from ledger.rules import ACCEPTED, Outcome
 from ledger.smt import StateChange, state_key, value_hash
@@ -209,6 +210,10 @@ class Execution:
         rules = self.state.parameters
         if sender.class_ in ("R", "P"):
             raise Refused("upload", "14", "regulators and participants publish no records")
+        decision = permits(self.state, "upload", tx.submitter, [tx.submitter], records=tx.count)
+        if not decision.allowed:
+            named = ", ".join(decision.policies) or "no rule permits it"
+            raise Refused("upload", "14", f"the region's rules do not let the submitter publish: {named}")
         if tx.policy_id not in rules.policies:
             raise Refused("policy", "14", "the batch names a policy that the chain does not have")
         if tx.seq != standing.last_seq + 1:

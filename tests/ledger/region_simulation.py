@@ -60,10 +60,13 @@ class Clock:
 class RegionSimulation:
     """The region of ``region.yaml`` with keys of its own."""
 
+    POLICIES = b""
+
     def __init__(self, mongo: MongoClient[dict[str, Any]], folder: Path, name: str, **parameters: int) -> None:
         self.keys = {one.id: PrivateKey.generate() for one in MEMBERS}
         self.region = Region("杏林示范区", START, MEMBERS, Parameters(**parameters))
-        self.genesis = Genesis.from_region(self.region, {one: key.public for one, key in self.keys.items()})
+        keys = {one: key.public for one, key in self.keys.items()}
+        self.genesis = Genesis.from_region(self.region, keys, self.POLICIES)
         self.clock = Clock()
         self.envelopes = Envelopes()
         self.exchange = MemoryExchange()
