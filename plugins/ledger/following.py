@@ -70,11 +70,13 @@ class Follower:
         found = check_commit(commit_qc, header.block_id, header.height, epoch, genesis.chain_id, voters)
         check_carried(opened)
         repeated = header.height <= view.head.height
+        if repeated and self._replica.header(header.height) != header:
+            raise self._judgement.diverged(final, "two certified blocks of one height")
+        # Read before the head moves: what a block replaces of the state below it is removed with it.
+        receipt = _receipt(view, opened, found, repeated)
         if not repeated:
             self._judgement.apply(view, opened, final)
-        elif self._replica.header(header.height) != header:
-            raise self._judgement.diverged(final, "two certified blocks of one height")
-        return _receipt(view, opened, found, repeated)
+        return receipt
 
     def sync(self, sources: Sequence[FinalSource]) -> int:
         """Catch up from the first source that has each next block; see ``Node.sync``."""

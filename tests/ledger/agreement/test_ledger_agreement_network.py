@@ -1,0 +1,113 @@
+"""Agreement on a network that loses, delays, doubles, reorders and splits, with crashes and byzantine voters.
+
+``Watch`` holds invariants 1 to 5 and 11 after every step of every institution. ``XINGLIN_NIGHTLY`` is how many times as
+many runs to make as in CI.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar
+
+import pytest
+from adversary import MINORITIES, Adversary, play
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from network_simulation import NetworkSimulation
+
+NIGHTLY = int(os.environ.get("XINGLIN_NIGHTLY", "1"))
+anything = st.integers(0, 1 << 16)
+
+
+class Agreement(RuleBasedStateMachine):
+    """Every step, in whatever order Hypothesis finds; a kind of step may be missing from a run."""
+
+    network: ClassVar[NetworkSimulation]
+    HONEST = ("go on", "go on for a while", "some go on", "part", "give up", "end round", "catch up")
+    NETWORK = ("deliver twice", "lose", "split", "heal")
+    PROCESSES = ("die soon", "restart")
+    BYZANTINE = ("equivocate", "sign everything", "lie")
+
+    @initialize(byzantine=st.sampled_from(MINORITIES), linear=st.booleans())
+    def begin(self, byzantine: tuple[str, ...], linear: bool) -> None:
+        self.steps = Adversary(self.network, byzantine, linear=linear).steps()
+
+    def do(self, step: str, one: int, other: int) -> None:
+        if step in self.steps:
+            self.steps[step][1](one, other)
+
+    @rule(step=st.sampled_from(HONEST), one=anything, other=anything)
+    def honest(self, step: str, one: int, other: int) -> None:
+        self.do(step, one, other)
+
+    @rule(step=st.sampled_from(NETWORK), one=anything, other=anything)
+    def connection(self, step: str, one: int, other: int) -> None:
+        self.do(step, one, other)
+
+    @rule(step=st.sampled_from(PROCESSES), one=anything, other=anything)
+    def process(self, step: str, one: int, other: int) -> None:
+        self.do(step, one, other)
+
+    @rule(step=st.sampled_from(BYZANTINE), one=anything, other=anything)
+    def byzantine(self, step: str, one: int, other: int) -> None:
+        self.do(step, one, other)
+
+
+def test_no_order_of_messages_crashes_and_lies_breaks_an_invariant(network: NetworkSimulation) -> None:
+    Agreement.network = network
+    run_state_machine_as_test(
+        Agreement,
+        settings=settings(
+            max_examples=10 * NIGHTLY,
+            stateful_step_count=40,
+            phases=[Phase.generate] if NIGHTLY == 1 else [Phase.generate, Phase.shrink],
+            derandomize=NIGHTLY == 1,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_game_against_a_byzantine_minority_breaks_an_invariant(network: NetworkSimulation, seed: int) -> None:
+    for number in range(NIGHTLY):
+        played = play(network, seed + 10 * number)
+        assert played.watch.moves
+
+
+@pytest.mark.parametrize("dead", [*MINORITIES, ("hospital-d",), ("nursing-home",)])
+def test_after_the_storm_a_height_is_decided_before_every_producer_had_its_turn_twice(
+    network: NetworkSimulation, dead: tuple[str, ...]
+) -> None:
+    """Invariant 7: whatever went before, and whoever of less than a third is silent for ever."""
+    adversary = Adversary(network, dead, linear=True)
+    for number in range(6):
+        adversary.part(number * 11)
+        adversary.equivocate(number, number * 5)
+        adversary.give_up(number * 23)
+        adversary.lose(number, number)
+    rounds = adversary.settle()
+    assert rounds <= len(network.genesis.validators.producers) + 1
+    assert {one.node.replica.view.head for one in network.participants.values()} == {
+        network.participants["auditor"].node.replica.view.head
+    }
+
+
+@pytest.mark.mongo
+def test_the_database_in_memory_answers_as_the_server_does(
+    network: NetworkSimulation, on_server: NetworkSimulation
+) -> None:
+    """The same game on both ends in the same votes, refusals and blocks."""
+    ends = []
+    for one in (network, on_server):
+        moves = play(one, 3, steps=25).watch.moves
+        refused = {name: [error.rule for error in who.refusals] for name, who in one.participants.items()}
+        stored = {
+            (name, kind): len(list(one.database(name)[kind].find()))
+            for name in one.participants
+            for kind in one.database(name).list_collection_names()
+        }
+        ends.append((moves, refused, {key: count for key, count in stored.items() if count}))
+    assert ends[0] == ends[1]
