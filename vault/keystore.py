@@ -1,4 +1,8 @@
-"""An institution's keys in two files: ``sm2.pem`` signs, ``vault.key`` seals. Formats: ``docs/formats/keys.md``."""
+"""An institution's keys in two files: ``sm2.pem`` signs, ``vault.key`` seals. Formats: ``docs/formats/keys.md``.
+
+Where the institution's node is a process of its own, ``sm2.pem`` lies with the node alone, and ``sm2.pub``, the public
+half as 128 hex digits, in its place here.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from shangmi import (
 from vault.errors import KeystoreRefused
 
 SIGNING_FILE: Final = "sm2.pem"
+PUBLIC_FILE: Final = "sm2.pub"
 VAULT_FILE: Final = "vault.key"
 FORMAT: Final = "xinglin-vault-key/1"
 ITERATIONS: Final = 65_536
@@ -31,19 +36,26 @@ class FileKeystore:
     """An opened keystore.
 
     Attributes:
-        signing_key: The institution's SM2 key.
+        public_key: The key others verify this institution's signatures with.
         master: 32 bytes that every sealing key is derived from.
     """
 
-    def __init__(self, signing_key: PrivateKey, master: bytes, index: bytes) -> None:
-        self.signing_key = signing_key
+    def __init__(self, key: PrivateKey | PublicKey, master: bytes, index: bytes) -> None:
+        self._signing_key = key if isinstance(key, PrivateKey) else None
+        self.public_key = key.public if isinstance(key, PrivateKey) else key
         self.master = master
         self._index = index
 
     @property
-    def public_key(self) -> PublicKey:
-        """The key others verify this institution's signatures with."""
-        return self.signing_key.public
+    def signing_key(self) -> PrivateKey:
+        """The institution's SM2 key.
+
+        Raises:
+            KeystoreRefused: It lies with the institution's node; ask the node.
+        """
+        if self._signing_key is None:
+            raise KeystoreRefused(f"the signing key is not here but with the institution's node; here is {PUBLIC_FILE}")
+        return self._signing_key
 
     def sealing_secret(self, label: str, salt: bytes = b"", length: int = 16) -> bytes:
         """Return ``length`` bytes for one purpose, derived from the master key (HKDF-SM3)."""
@@ -80,20 +92,28 @@ class FileKeystore:
             KeystoreRefused: A file is missing, the password does not open it, it was changed, or the two files
                 come from two keystores. Nothing is written.
         """
-        pem, sealed = (_read(folder, name) for name in (SIGNING_FILE, VAULT_FILE))
+        apart = not (folder / SIGNING_FILE).exists() and (folder / PUBLIC_FILE).exists()
+        pem, sealed = (_read(folder, name) for name in (PUBLIC_FILE if apart else SIGNING_FILE, VAULT_FILE))
         try:
-            signing_key = PrivateKey.from_pem(pem, password)
-            master, index = _open(sealed, password, signing_key.public)
+            key = _public(pem) if apart else PrivateKey.from_pem(pem, password)
+            master, index = _open(sealed, password, key if isinstance(key, PublicKey) else key.public)
         except WrongKeyOrTampered:
             raise KeystoreRefused(
                 "the password does not open the keystore, or one of its files was changed or replaced"
             ) from None
         except ShangmiError as error:
             raise KeystoreRefused(f"the keystore is damaged: {error}") from None
-        return cls(signing_key, master, index)
+        return cls(key, master, index)
 
     def __repr__(self) -> str:
         return f"FileKeystore(public={self.public_key.bytes.hex()})"
+
+
+def _public(content: bytes) -> PublicKey:
+    try:
+        return PublicKey.from_bytes(bytes.fromhex(content.decode("ascii").strip()))
+    except (ValueError, ShangmiError):
+        raise KeystoreRefused(f"{PUBLIC_FILE} is damaged: expected 128 hex digits of a public key") from None
 
 
 def _read(folder: Path, name: str) -> bytes:

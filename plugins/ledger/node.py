@@ -42,7 +42,7 @@ from ledger.transaction import Transaction
 from ledger.validators import institution_id, key_id
 from ledger.votes import Signer, VoteStore
 from schemas.records import Entry
-from shangmi import sm3
+from shangmi import PublicKey, sm3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,15 @@ class Node:
         )
         signed = replace(tx, signature=key.sign(tx.signed_bytes()))
         return Submission(signed.encode(), leaves.encode(), tx.tx_id)
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half of this node's key."""
+        return self._pen.public
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """Return what was encrypted to the institution's key; Refused where nothing was."""
+        return self._pen.decrypt(ciphertext)
 
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica; Malformed where the bytes are none."""

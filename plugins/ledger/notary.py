@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ledger.production import SkipListener
     from ledger.transaction import Transaction
     from schemas.records import Entry
+    from shangmi import PublicKey
 
 
 class Notary(Protocol):
@@ -51,6 +52,15 @@ class Notary(Protocol):
 
     def submit(self, entries: Sequence[Entry], seq: int, locator: str) -> Submission:
         """Return a signed batch of sealed records."""
+        ...
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half of the node's key."""
+        ...
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """Return what was encrypted to the institution's key; Refused where nothing was."""
         ...
 
     def fate(self, tx: bytes) -> Fate:

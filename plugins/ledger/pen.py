@@ -17,6 +17,7 @@ from ledger.transaction import Transaction
 from ledger.validators import institution_id, key_id
 from ledger.view import ChainView
 from ledger.votes import PROPOSE, Signer, Slot, VoteStore
+from shangmi import PublicKey, ShangmiError
 
 
 class Pen:
@@ -44,17 +45,16 @@ class Pen:
         Raises:
             Halted: There is none here, or another.
         """
-        if self._key is None:
-            raise Halted(f"the node of {self._institution} has no key; it only observes")
+        own = self._own()
         registration = view.roster.registration(self._id)
         if registration is None:
             raise Halted(f"the chain knows no institution {self._institution!r} up to height {view.head.height}")
-        if registration.public_key != self._key.public.bytes:
+        if registration.public_key != own.public.bytes:
             raise Halted(
                 f"the key given is not the one the chain names for {self._institution} at height {view.head.height}; "
                 "catch up first, and if that does not help give the node the key that governance registered"
             )
-        return self._key
+        return own
 
     @property
     def votes(self) -> VoteStore:
@@ -107,6 +107,27 @@ class Pen:
         if (draft.chain_id, draft.sender, draft.key_id) != (self._chain_id, self._id, key_id(key.public.bytes)):
             raise Refused("sender", "4", "an institution signs nothing but its own transactions")
         return replace(draft, signature=key.sign(draft.signed_bytes())).encode()
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half of the key here; Halted where there is none."""
+        return self._own().public
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """Return what was encrypted to the institution's key.
+
+        Raises:
+            Refused: It was encrypted to another, or changed.
+        """
+        try:
+            return self._own().decrypt(ciphertext)
+        except ShangmiError as error:
+            raise Refused("ciphertext", "5", f"not encrypted to the key of {self._institution}: {error}") from None
+
+    def _own(self) -> Signer:
+        if self._key is None:
+            raise Halted(f"the node of {self._institution} has no key; it only observes")
+        return self._key
 
     def stored_proposal(self, height: int, round_: int) -> bool:
         """Say whether the key has signed a proposal of this round."""

@@ -44,7 +44,7 @@ _RECOVERY = (
 
 
 class Signer(Protocol):
-    """A private key as far as signing goes."""
+    """A private key, wherever it is kept."""
 
     @property
     def public(self) -> PublicKey:
@@ -53,6 +53,10 @@ class Signer(Protocol):
 
     def sign(self, message: bytes) -> bytes:
         """Return r||s, 64 bytes."""
+        ...
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """Return what was encrypted to it; a ShangmiError where nothing was."""
         ...
 
 

@@ -165,6 +165,16 @@ def test_a_refusal_over_a_lock_brings_the_lock(region: RegionSimulation, remote:
     assert refused.value.lock_qc == certificate
 
 
+def test_the_node_opens_what_is_wrapped_to_its_key_and_nothing_else(
+    region: RegionSimulation, remote: RemoteNode
+) -> None:
+    assert remote.public.bytes == region.keys[HOME].public.bytes
+    assert remote.decrypt(remote.public.encrypt(b"a wrapped key")) == b"a wrapped key"
+    for wrong in (region.keys[AUDITOR].public.encrypt(b"another's"), b"", bytes(200), bytes(1 << 20)):
+        with pytest.raises(Refused, match="ciphertext"):
+            remote.decrypt(wrong)
+
+
 def test_a_halted_node_says_so_and_signs_nothing_behind_its_socket(
     region: RegionSimulation, remote: RemoteNode
 ) -> None:

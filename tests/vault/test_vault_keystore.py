@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vault.errors import KeystoreRefused
-from vault.keystore import SIGNING_FILE, VAULT_FILE, FileKeystore
+from vault.keystore import PUBLIC_FILE, SIGNING_FILE, VAULT_FILE, FileKeystore
 
 
 @pytest.fixture
@@ -28,6 +28,36 @@ def test_keystore_opens_with_its_password_and_gives_the_same_keys(folder: Path) 
     assert opened.sealing_secret("a") == made.sealing_secret("a") != made.sealing_secret("a", b"salt")
     assert opened.public_key == made.public_key
     assert opened.public_key.verify(made.signing_key.sign(b"m"), b"m")
+
+
+def apart(folder: Path) -> FileKeystore:
+    """A keystore whose signing key went to the institution's node."""
+    made = FileKeystore.create(folder, b"pw")
+    (folder / PUBLIC_FILE).write_text(made.public_key.bytes.hex() + "\n")
+    (folder / SIGNING_FILE).unlink()
+    return made
+
+
+def test_records_are_sealed_and_opened_without_the_signing_key_that_the_node_has(folder: Path) -> None:
+    made = apart(folder)
+    opened = FileKeystore.open(folder, b"pw")
+    assert (opened.public_key, opened.master) == (made.public_key, made.master)
+    with pytest.raises(KeystoreRefused, match="with the institution's node"):
+        _ = opened.signing_key
+
+
+@pytest.mark.parametrize("content", ["", "00" * 64, "no hex", "汉", "ab" * 63])
+def test_a_damaged_or_foreign_public_half_opens_nothing(folder: Path, content: str) -> None:
+    apart(folder)
+    (folder / PUBLIC_FILE).write_text(content)
+    before = files(folder)
+    with pytest.raises(KeystoreRefused, match=PUBLIC_FILE):
+        FileKeystore.open(folder, b"pw")
+    other = FileKeystore.create(folder.parent / "other", b"pw").public_key
+    (folder / PUBLIC_FILE).write_text(other.bytes.hex())
+    with pytest.raises(KeystoreRefused, match=r"does not open|changed or replaced"):
+        FileKeystore.open(folder, b"pw")
+    assert {**before, PUBLIC_FILE: b""} == {**files(folder), PUBLIC_FILE: b""}
 
 
 def test_only_the_owner_reads_the_files(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ledger.batch import SubmitBatch
 from ledger.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
-from ledger.encoding import DIGEST, SHORT_ID, SIGNATURE, Reader, listed, u8, u32, u64, var
+from ledger.encoding import DIGEST, PUBLIC_KEY, SHORT_ID, SIGNATURE, Reader, listed, u8, u32, u64, var
 from ledger.errors import Malformed, Refused, Unreachable
 from ledger.exchange import MAX_LISTED, MAX_OFFERED
 from ledger.fate import Fate
@@ -20,13 +20,23 @@ from ledger.leaves import leaves_of
 from ledger.node import Submission
 from ledger.notary import sync_from
 from ledger.production import SkipListener
-from ledger.proposal import MAX_TC
+from ledger.proposal import MAX_BLOCK, MAX_TC
 from ledger.remote.answers import MAX_TEXT, Wanted, read_refusal, result_of
 from ledger.remote.framing import MAX_MESSAGE, Broken, Deadline, receive, send
-from ledger.remote.protocol import Method, flag, optional, question, read_flag, read_optional, read_receipt
+from ledger.remote.protocol import (
+    MAX_CIPHERTEXT,
+    Method,
+    flag,
+    optional,
+    question,
+    read_flag,
+    read_optional,
+    read_receipt,
+)
 from ledger.transaction import MAX_TRANSACTION, Transaction
 from ledger.validators import institution_id
 from schemas.records import Entry
+from shangmi import PublicKey
 
 Found = TypeVar("Found")
 _MAX_NAME = 256
@@ -114,6 +124,17 @@ class RemoteNode:
             raise Unreachable("the node's answer names another transaction than it holds")
         return made
 
+    @property
+    def public(self) -> PublicKey:
+        """The public half of the node's key."""
+        return PublicKey.from_bytes(self._ask(Method.PUBLIC_KEY, b"", lambda reader: reader.take(PUBLIC_KEY)))
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """Return what was encrypted to the institution's key; Refused where nothing was."""
+        if len(ciphertext) > MAX_CIPHERTEXT:
+            raise Refused("ciphertext", "5", f"{len(ciphertext)} bytes; a wrapped key has at most {MAX_CIPHERTEXT}")
+        return self._ask(Method.DECRYPT, var(ciphertext), lambda reader: reader.var(MAX_CIPHERTEXT))
+
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by the node's own replica."""
 
@@ -155,14 +176,16 @@ class RemoteNode:
         """
         offered = list(_fitting(submissions))
         pairs = u32(len(offered)) + b"".join(var(tx) + var(leaves) for tx, leaves in offered)
-        fixed = u32(round) + optional(tc) + optional(prepare_qc) + pairs + listed(list(evidence)[:MAX_LISTED])
+        proofs = [one for one in evidence if len(one) <= MAX_BLOCK][:MAX_LISTED]
+        named = [*(tx for tx, _ in offered), *proofs]
+        fixed = u32(round) + optional(tc) + optional(prepare_qc) + pairs + listed(proofs)
 
         def read(reader: Reader) -> bytes | None:
-            for _ in range(reader.count(MAX_LISTED)):
+            for _ in range(reader.count(2 * MAX_LISTED)):
                 left_out = Reader(reader.var(MAX_QC), "submission left out")
                 place, error = left_out.u32(), read_refusal(left_out)
-                if on_skip is not None and place < len(offered):
-                    on_skip(offered[place][0], error)
+                if on_skip is not None and place < len(named):
+                    on_skip(named[place], error)
             return read_optional(reader, MAX_MESSAGE)
 
         waiting, sent, more = iter(carried), list[bytes](), True

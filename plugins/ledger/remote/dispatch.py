@@ -19,7 +19,7 @@ from ledger.node import Node
 from ledger.proposal import MAX_BLOCK, MAX_BODY, MAX_TC
 from ledger.remote.answers import Wanted, refusal, text
 from ledger.remote.framing import MAX_MESSAGE
-from ledger.remote.protocol import Method, Question, flag, optional, read_flag, read_optional, receipt
+from ledger.remote.protocol import MAX_CIPHERTEXT, Method, Question, flag, optional, read_flag, read_optional, receipt
 from ledger.transaction import MAX_TRANSACTION, Transaction
 from ledger.transactions import open_transaction
 from schemas.records import Entry
@@ -114,6 +114,15 @@ def entries_of(leaves: Leaves) -> list[Entry]:
     return found
 
 
+def _public_key(_: Reader) -> Work:
+    return lambda node: node.public.bytes
+
+
+def _decrypt(reader: Reader) -> Work:
+    ciphertext = reader.var(MAX_CIPHERTEXT)
+    return lambda node: var(node.decrypt(ciphertext))
+
+
 def _fate(reader: Reader) -> Work:
     tx = reader.var(MAX_TRANSACTION)
 
@@ -155,7 +164,7 @@ def _propose(reader: Reader) -> Work:
     carried = Carried(reader.listed(1, MAX_MESSAGE), read_flag(reader))
 
     def work(node: Node) -> bytes:
-        places = {tx: place for place, (tx, _) in enumerate(offered)}
+        places = {data: place for place, data in enumerate([*(tx for tx, _ in offered), *evidence])}
         left_out: list[bytes] = []
         made = node.propose(
             offered, round_, tc, prepare_qc=prepare_qc, carried=carried, evidence=evidence,
@@ -220,4 +229,6 @@ _READERS: Final[dict[Method, Callable[[Reader], Work]]] = {
     Method.GOOD_CERTIFICATE: _good_certificate,
     Method.ASSEMBLE: _assemble,
     Method.APPLY: _apply,
+    Method.PUBLIC_KEY: _public_key,
+    Method.DECRYPT: _decrypt,
 }

@@ -15,6 +15,8 @@ from ledger.following import Receipt
 
 _DOMAIN: Final = b"XL/NODE/ASK/1\0"
 _MAX_NAME: Final = 256
+#: Keys are wrapped, never records.
+MAX_CIPHERTEXT: Final = 4_096
 _MAX_TRANSACTIONS: Final = 1_024
 
 
@@ -37,6 +39,8 @@ class Method(IntEnum):
     GOOD_CERTIFICATE = 14
     ASSEMBLE = 15
     APPLY = 16
+    PUBLIC_KEY = 17
+    DECRYPT = 18
 
 
 @dataclass(frozen=True, slots=True)
