@@ -21,6 +21,7 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from ledger.block import Block
+from ledger.credit import credit_of
 from ledger.encoding import Reader, listed, var
 from ledger.errors import Diverged, Halted
 from ledger.execution import Execution
@@ -100,6 +101,7 @@ class Replica:
         self._values = self._database["state_values"]
         self._history = self._database["history"]
         self._conflicts = self._database["conflicts"]
+        self._credit = self._database["credit"]
         self._indexed: set[str] = set()
         self._published: dict[bytes, PublishedKeys] = {}
         self._asked: Counter[bytes] = Counter()
@@ -149,6 +151,9 @@ class Replica:
         _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made})
         _upsert(self._values, {value_hash(one): {"d": one} for one in execution.values.values()})
         _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()})
+        if execution.state.last_of_epoch:  # the state keeps the present score of each, people ask for its course
+            scores = {one.id.hex(): credit_of(execution.state, one.id).score for one in execution.state.roster}
+            _upsert(self._credit, {header.epoch: {"scores": scores}})
         kept = {"id": header.block_id, "block": final.block, "qc": final.commit_qc, "receipts": execution.receipts}
         _upsert(self._blocks, {height: kept})
         moved = self._meta.replace_one(
@@ -304,6 +309,14 @@ class Replica:
     def header(self, height: int) -> Header:
         """Return the header of a height the replica has; KeyError otherwise."""
         return self.genesis.header if height == 0 else Block.decode(self.block(height)[0]).header
+
+    def credit_by_epoch(self, most: int) -> list[tuple[int, dict[bytes, int]]]:
+        """Return everyone's score at the end of the last epochs, oldest first: of those this replica executed."""
+        ended = self.genesis.epoch(self.view.head.height + 1)
+        found = list(self._credit.find({"_id": {"$lt": ended}}).sort("_id", -1).limit(most))
+        return [
+            (one["_id"], {bytes.fromhex(id_): score for id_, score in one["scores"].items()}) for one in found[::-1]
+        ]
 
     def keep_conflict(self, final: FinalBlock, reason: str) -> None:
         """Keep a certified block that contradicts this replica, beside what the replica has; the node stops."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from ledger.batch import SubmitBatch
 from ledger.block import Block
 from ledger.certificate import QuorumCertificate
+from ledger.credit import opened_credit
 from ledger.errors import Refused
 from ledger.replica import ReplicaView
 from ledger.serving.faults import REFUSALS, Missing
@@ -180,10 +181,9 @@ def members(here: Here) -> Members:
     return Members(epoch=here.replica.genesis.epoch(view.head.height + 1), members=lines)
 
 
-def _credit(view: ReplicaView, id_: bytes) -> int | None:
-    """Return an institution's score, which its credit entry begins with; None where it has none."""
-    value = view.state(CREDIT, id_)
-    return None if value is None else int.from_bytes(value[:2], "big")
+def _credit(view: ReplicaView, id_: bytes) -> int:
+    """Return an institution's score; who has none yet begins with 600."""
+    return opened_credit(view.state(CREDIT, id_), view.validators, id_).score
 
 
 @router.get("/blocks")
@@ -263,11 +263,16 @@ def validators(here: Here, epoch: Epoch) -> Voters:
 
 @router.get("/credit")
 def credit(here: Here) -> Credit:
-    """Everyone's credit at the end of the last epochs, and now."""
+    """Everyone's credit at the end of the last epochs that this node executed, and now."""
     view = here.replica.view
-    epoch = here.replica.genesis.epoch(view.head.height + 1)
-    scores = {one.name: score for one in view.roster if (score := _credit(view, one.id)) is not None}
-    return Credit(epochs=[CreditEpoch(epoch=epoch, scores=scores)])
+    past = here.replica.credit_by_epoch(MOST_EPOCHS - 1)
+    now = here.replica.genesis.epoch(view.head.height + 1), {one.id: _credit(view, one.id) for one in view.roster}
+    return Credit(
+        epochs=[
+            CreditEpoch(epoch=epoch, scores={view.name(id_): score for id_, score in scores.items()})
+            for epoch, scores in [*past, now]
+        ]
+    )
 
 
 @router.get("/pending")
