@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from console import convert, coverage, demo, identity, ledger, node, records, running, source
+from console import convert, coverage, credit, demo, identity, ledger, node, records, running, source
 
 app = typer.Typer(
     name="xinglin",
@@ -21,6 +21,7 @@ app.command("listen")(running.listen)
 app.command("convert")(convert.convert)
 app.command("coverage")(coverage.coverage)
 app.command("batches")(records.batches)
+app.command("credit")(credit.credit)
 app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")

@@ -61,12 +61,18 @@ class Carrier:
             round_,
             self._certificate(height, round_ - 1, TIMEOUT) if round_ else None,
             carried=_Proposals(self.exchange, height, range(round_)),
-            on_skip=lambda _, error: log.warning("height %d: a submission is left out: %s", height, error),
+            evidence=self.exchange.evidence(),
+            on_skip=self._leave_out,
         )
         if proposal is None:
             return None
         self.exchange.post_proposal(height, round_, proposal)
         return {"height": height, "round": round_}
+
+    def _leave_out(self, data: bytes, error: Refused) -> None:
+        log.warning("height %d: a submission is left out: %s", self.node.height + 1, error)
+        if error.rule in ("repeated evidence", "evidence age"):
+            self.exchange.retire_evidence(data)  # it will prove nothing new in any later block either
 
     def _waiting(self) -> list[tuple[bytes, bytes]]:
         """Return the batches offered that are not final yet; those that are need no longer be offered."""
