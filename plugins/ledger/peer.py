@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import httpx
+import orjson
 
 from ledger.block import MAX_TRANSACTIONS
 from ledger.errors import Refused, Unreachable
@@ -35,6 +36,10 @@ _Made = TypeVar("_Made")
 
 class PeerFailed(Unreachable):
     """A peer gave no answer that could be true; it is dropped, and another one is asked."""
+
+
+class TooLarge(PeerFailed):
+    """A peer says that what was asked for is too much for one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,17 @@ class Peer:
         except Refused as error:
             raise self._failed(str(error)) from None
 
+    async def state_heights(self) -> list[int]:
+        """Return at which heights the peer offers its state; PeerFailed as above."""
+        data = await self._get("/v1/state", MAX_NOTE_BYTES)
+        try:
+            found = orjson.loads(data)["heights"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            raise self._failed("it does not say which states it offers") from None
+        if not isinstance(found, list) or not all(type(one) is int and 0 < one < 1 << 53 for one in found):
+            raise self._failed("the heights of its states are none")
+        return found
+
     async def read(self, path: str, limit: int) -> bytes:
         """Return what lies under a path, at most ``limit`` bytes; PeerFailed as above."""
         return await self._get(path, limit)
@@ -177,6 +193,8 @@ class Peer:
         async with self.network.client.stream("GET", self._url + path) as answer:
             if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
                 return _seconds(answer.headers.get("retry-after", "")), b""
+            if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+                raise TooLarge(f"the node of {self.institution}: too much for one answer")
             if answer.status_code != httpx.codes.OK:
                 raise self._failed(f"HTTP {answer.status_code}")
             data = bytearray()

@@ -27,6 +27,7 @@ from ledger.errors import Diverged, Halted
 from ledger.execution import Execution
 from ledger.genesis import Genesis
 from ledger.header import Header, history_leaf
+from ledger.leaves import Leaves
 from ledger.merkle import Frontier
 from ledger.proposal import MAX_BLOCK, MAX_BODY
 from ledger.published import PublishedKeys
@@ -99,6 +100,7 @@ class Replica:
         self._bodies = self._database["bodies"]
         self._nodes = self._database["state_nodes"]
         self._values = self._database["state_values"]
+        self._retired = self._database["retired_nodes"]
         self._history = self._database["history"]
         self._conflicts = self._database["conflicts"]
         self._credit = self._database["credit"]
@@ -118,7 +120,7 @@ class Replica:
         header = self.genesis.header
         tree = SparseTree(self, bytes(32)).update({key: value_hash(value) for key, value in values.items()})
         frontier, made = Frontier().append(history_leaf(header.block_id))
-        _upsert(self._nodes, {one: {"d": data} for one, data in tree.added.items()})
+        _upsert(self._nodes, {one: {"d": data, "h": 0} for one, data in tree.added.items()})
         _upsert(self._values, {value_hash(value): {"d": value} for value in values.values()})
         _upsert(self._history, {_history_id(level, index): {"d": one} for level, index, one in made})
         _upsert(self._meta, {"head": _head(header, b"", frontier)})
@@ -150,7 +152,7 @@ class Replica:
         change = execution.change
         _upsert(self._history, {_history_id(level, at): {"d": one} for level, at, one in made})
         _upsert(self._values, {value_hash(one): {"d": one} for one in execution.values.values()})
-        _upsert(self._nodes, {key: {"d": one} for key, one in change.added.items()})
+        _upsert(self._nodes, {key: {"d": one, "h": height} for key, one in change.added.items()})
         if execution.state.last_of_epoch:  # the state keeps the present score of each, people ask for its course
             scores = {one.id.hex(): credit_of(execution.state, one.id).score for one in execution.state.roster}
             _upsert(self._credit, {header.epoch: {"scores": scores}})
@@ -162,8 +164,8 @@ class Replica:
         )
         if not moved.matched_count:
             self._check_overtaken(header)
-        elif change.removed:
-            self._nodes.delete_many({"_id": {"$in": list(change.removed)}})
+        else:
+            self._retire(change.removed, height)
         self._remember(execution, height)
 
     def _remember(self, execution: Execution, height: int) -> None:
@@ -175,6 +177,74 @@ class Replica:
                         if batch.tx.submitter == submitter:
                             table.take(batch.leaves.keys)
                     table.height = height
+
+    def _retire(self, removed: Collection[bytes], height: int) -> None:
+        """State nodes that the block of this height replaced go one epoch after the next one's end, not at once.
+
+        Until then the state at the ends of the last two epochs can be read and served. A node that came back after it
+        was replaced is of a later height than that, and stays.
+        """
+        _upsert(self._retired, {one: {"h": height} for one in removed})
+        epoch = self.genesis.parameters.epoch_blocks
+        if height % epoch:
+            return
+        gone: dict[int, list[bytes]] = {}
+        for one in self._retired.find({"h": {"$lte": height - epoch}}):
+            gone.setdefault(one["h"], []).append(bytes(one["_id"]))
+        for at, hashes in gone.items():
+            self._nodes.delete_many({"_id": {"$in": hashes}, "h": {"$lt": at}})
+            self._retired.delete_many({"_id": {"$in": hashes}, "h": at})
+
+    def state_heights(self) -> list[int]:
+        """Return the heights at whose state this replica can still be read, the ends of its last epochs."""
+        epoch = self.genesis.parameters.epoch_blocks
+        last = self.view.head.height // epoch * epoch
+        return [one for one in (last - epoch, last) if one > 0]
+
+    def state_at(self, header: Header) -> SparseTree:
+        """Return the state after a block of ``state_heights``."""
+        return SparseTree(self, header.state_root)
+
+    # --- fast sync: what is stored above a head that moves last --------------------------------------------------
+
+    @property
+    def arrivals(self) -> MongoCollection[Document]:
+        """Marks of what arrived; ``ledger.arrival`` writes and reads them."""
+        return self._database["arrivals"]
+
+    def stage_state(self, nodes: Mapping[bytes, bytes], values: Sequence[bytes], height: int) -> None:
+        """Store verified nodes and values of the state after a height."""
+        _upsert(self._values, {value_hash(one): {"d": one} for one in values})
+        _upsert(self._nodes, {key: {"d": one, "h": height} for key, one in nodes.items()})
+
+    def stage_leaves(self, height: int, index: int, submitter: bytes, leaves: Leaves) -> None:
+        """Store the verified leaves of one batch, and where each record stands."""
+        self._write_body(height, index, leaves.encode())
+        self._index(submitter, leaves.keys, height, index)
+
+    def stage_block(self, height: int, final: FinalBlock) -> None:
+        """Store a verified block whose leaves are stored."""
+        block_id = Block.decode(final.block).header.block_id
+        _upsert(self._blocks, {height: {"id": block_id, "block": final.block, "qc": final.commit_qc}})
+
+    def staged_blocks(self, ids: Sequence[bytes]) -> int:
+        """Return up to which height the stored blocks are those of this history, from 1 on."""
+        found = self._blocks.find({"_id": {"$lt": len(ids)}}, {"id": 1}).sort("_id")
+        height = 0
+        for one in found:
+            if one["_id"] != height + 1 or one["id"] != ids[height + 1]:
+                break
+            height += 1
+        return height
+
+    def stage_history(self, made: Sequence[tuple[int, int, bytes]]) -> None:
+        """Store complete subtrees of the history tree."""
+        _upsert(self._history, {_history_id(level, index): {"d": one} for level, index, one in made})
+
+    def adopt(self, header: Header, commit_qc: bytes, frontier: Frontier) -> bool:
+        """Move the head from genesis to a block of which everything is stored; say whether it still was genesis."""
+        document = _head(header, commit_qc, frontier)
+        return bool(self._meta.replace_one({"_id": "head", "height": 0}, document).matched_count)
 
     def _check_overtaken(self, header: Header) -> None:
         """Raise Diverged unless another process of this institution has applied the same block meanwhile."""
@@ -391,5 +461,7 @@ def _fetch(collection: MongoCollection[Document], keys: Collection[bytes]) -> di
 
 def _upsert(collection: MongoCollection[Document], documents: Mapping[Any, Document]) -> None:
     """Write documents under their ids, whatever stood there."""
+    if not documents:
+        return
     writes = [ReplaceOne({"_id": key}, {"_id": key, **document}, upsert=True) for key, document in documents.items()]
     collection.bulk_write(writes, ordered=False)

@@ -18,7 +18,7 @@ from shangmi import sm3
 
 EMPTY = bytes(DIGEST)
 DEPTH = 256
-_LEAF, _NODE = b"\x02", b"\x03"
+LEAF, NODE = b"\x02", b"\x03"
 
 
 def state_key(kind: int, identity: bytes) -> bytes:
@@ -160,6 +160,39 @@ class SparseTree:
         before = gone - made.keys()
         return StateChange(root, {one: made[one] for one in made if one not in gone}, frozenset(before))
 
+    def descend(self, prefix: str) -> tuple[tuple[bytes, ...], bytes, tuple[bytes, bytes] | None]:
+        """Return the siblings on the way down a prefix, the node it leads to, and what that is where it is a leaf.
+
+        The way ends before the prefix does at a lone leaf, or at nothing.
+        """
+        siblings: list[bytes] = []
+        node = self._root
+        for bit in prefix:
+            if node == EMPTY or (data := self._load(node))[:1] == LEAF:
+                break
+            here, beside = (data[33:], data[1:33]) if bit == "1" else (data[1:33], data[33:])
+            siblings.append(beside)
+            node = here
+        data = b"" if node == EMPTY else self._load(node)
+        return tuple(siblings), node, (data[1:33], data[33:]) if data[:1] == LEAF else None
+
+    def leaves(self, node: bytes, most: int) -> list[tuple[bytes, bytes]] | None:
+        """Return key and value hash of every leaf under a node, in order of key; None where they are more than most."""
+        found: list[tuple[bytes, bytes]] = []
+        front = [] if node == EMPTY else [node]
+        while front:
+            self._fetch([one for one in front if one not in self._known])
+            below: list[bytes] = []
+            for data in (self._known[one] for one in front):
+                if data[:1] == LEAF:
+                    found.append((data[1:33], data[33:]))
+                else:
+                    below += [one for one in (data[1:33], data[33:]) if one != EMPTY]
+            if len(found) + len(below) > most:
+                return None
+            front = below
+        return sorted(found)
+
     def _load(self, one: bytes) -> bytes:
         """Return a node's 65 bytes, checked against its hash."""
         if one not in self._known:
@@ -183,7 +216,7 @@ class SparseTree:
             if wanted:
                 self._fetch(wanted)
             front = [
-                (_child(self._known[node], key, depth), key) for node, key in front if self._known[node][:1] == _NODE
+                (_child(self._known[node], key, depth), key) for node, key in front if self._known[node][:1] == NODE
             ]
             if not front:
                 return
@@ -194,7 +227,7 @@ class SparseTree:
         while node != EMPTY:
             data = self._load(node)
             left, right = data[1:33], data[33:]
-            if data[:1] == _LEAF:
+            if data[:1] == LEAF:
                 return siblings, (left, right)
             here, beside = (right, left) if _bit(key, len(siblings)) else (left, right)
             siblings.append(beside)
@@ -213,28 +246,18 @@ class SparseTree:
         if not items:
             return node
         if node == EMPTY:
-            return self._build(_present(items), depth, made)
+            return build_subtree(_present(items), depth, made)
         data = self._load(node)
         gone.add(node)
         left, right = data[1:33], data[33:]
-        if data[:1] == _LEAF:
-            return self._build(_present([*{left: right, **dict(items)}.items()]), depth, made)
+        if data[:1] == LEAF:
+            return build_subtree(_present([*{left: right, **dict(items)}.items()]), depth, made)
         ones = next((i for i, (key, _) in enumerate(items) if _bit(key, depth)), len(items))
         return self._join(
             self._set(left, items[:ones], depth + 1, made, gone),
             self._set(right, items[ones:], depth + 1, made, gone),
             made,
         )
-
-    def _build(self, pairs: list[tuple[bytes, bytes]], depth: int, made: dict[bytes, bytes]) -> bytes:
-        """Return the hash of a new subtree over sorted pairs."""
-        if not pairs:
-            return EMPTY
-        if len(pairs) == 1:
-            return _keep(_LEAF + pairs[0][0] + pairs[0][1], made)
-        ones = next((i for i, (key, _) in enumerate(pairs) if _bit(key, depth)), len(pairs))
-        left = self._build(pairs[:ones], depth + 1, made)
-        return _keep(_NODE + left + self._build(pairs[ones:], depth + 1, made), made)
 
     def _join(self, left: bytes, right: bytes, made: dict[bytes, bytes]) -> bytes:
         """Return the node over two subtrees; a leaf alone is promoted."""
@@ -243,9 +266,20 @@ class SparseTree:
             if lone == EMPTY:
                 return EMPTY
             data = made.get(lone) or self._load(lone)
-            if data[:1] == _LEAF:
+            if data[:1] == LEAF:
                 return lone
-        return _keep(_NODE + left + right, made)
+        return _keep(NODE + left + right, made)
+
+
+def build_subtree(pairs: list[tuple[bytes, bytes]], depth: int, made: dict[bytes, bytes]) -> bytes:
+    """Return the hash of the subtree at a depth over sorted pairs of key and value hash; its nodes are in ``made``."""
+    if not pairs:
+        return EMPTY
+    if len(pairs) == 1:
+        return _keep(LEAF + pairs[0][0] + pairs[0][1], made)
+    ones = next((i for i, (key, _) in enumerate(pairs) if _bit(key, depth)), len(pairs))
+    left = build_subtree(pairs[:ones], depth + 1, made)
+    return _keep(NODE + left + build_subtree(pairs[ones:], depth + 1, made), made)
 
 
 def _present(items: list[tuple[bytes, bytes | None]]) -> list[tuple[bytes, bytes]]:
@@ -274,7 +308,7 @@ def verify_state(root: bytes, key: bytes, value: bytes | None, proof: StateProof
     if value is not None:
         if proof.other is not None or len(value) != DIGEST:
             return False
-        here = sm3(_LEAF + key + value)
+        here = sm3(LEAF + key + value)
     elif proof.other is None:
         here = EMPTY
     else:
@@ -282,11 +316,11 @@ def verify_state(root: bytes, key: bytes, value: bytes | None, proof: StateProof
         whole = len(other) == len(other_value) == DIGEST
         if other == key or not whole or not _same_prefix(other, key, depth):
             return False
-        here = sm3(_LEAF + other + other_value)
+        here = sm3(LEAF + other + other_value)
     for level in range(depth - 1, -1, -1):
         beside = proof.siblings[level]
         pair = beside + here if _bit(key, level) else here + beside
-        here = sm3(_NODE + pair)
+        here = sm3(NODE + pair)
     return here == root
 
 

@@ -8,14 +8,18 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.responses import Response
-from region_simulation import RegionSimulation
+from region_simulation import AUDITOR, RegionSimulation
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ledger.certificate import PREPARE, Ballot, Vote
 from ledger.checkpoints import Checkpoints
+from ledger.evidence import find_evidence
 from ledger.serving.application import make_app
 from ledger.serving.guard import Limits
 from ledger.serving.served import Served
 from ledger.serving.server import Listening, make_server, running
+from ledger.statements import Voters
+from ledger.validators import institution_id
 
 FREE = Limits(per_second=1e6, burst=1_000_000)
 
@@ -74,3 +78,22 @@ def lying(
     liar = Liar(make_app(served(region, institution), FREE), lie)
     with running(make_server(cast("FastAPI", liar), Listening(port=0), FREE)) as port:
         yield f"http://127.0.0.1:{port}", liar
+
+
+def with_other_voters(region: RegionSimulation) -> str:
+    """Grow a region of epochs of four blocks to height 10: the set loses who signed two ways, whose id is returned."""
+    jailed = "hospital-district"
+    region.grow(1)
+    ballots = (Ballot(PREPARE, 1, 0, 0, bytes(31) + bytes([one])) for one in (1, 2))
+    id_, key, chain = institution_id(jailed), region.keys[jailed], region.genesis.chain_id
+    votes = [Vote(one, id_, key.sign(one.signed_bytes(chain))).encode() for one in ballots]
+    found = find_evidence(votes, Voters.known_to(chain, region.node(AUDITOR).replica.view))
+    submission = region.publish(region.producer().institution, 2)
+    proposal = region.producer().propose([(submission.tx, submission.leaves)], evidence=found)
+    assert proposal is not None and found
+    region.finish(proposal)
+    region.grow(2, count=4)
+    region.grow(5, count=2, absent=[jailed])
+    region.node(jailed).sync(region.node(AUDITOR).replica)
+    region.grow(1, count=300, absent=[jailed])
+    return jailed

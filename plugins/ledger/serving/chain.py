@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from ledger.block import Block
 from ledger.header_chain import CertifiedHeader, encode_headers
 from ledger.serving.faults import REFUSALS, Missing
-from ledger.serving.parameters import BlockHeight, Count, Epoch, From, Place
+from ledger.serving.parameters import BlockHeight, Count, Epoch, From, Place, Prefix
 from ledger.serving.served import Here
+from ledger.state_chunks import read_chunk
 
 BYTES: Final = "application/octet-stream"
 IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -64,6 +65,27 @@ def headers(here: Here, from_: From = 1, count: Count = 256) -> Response:
     heights = range(max(from_, 1), min(top, from_ + count - 1) + 1)
     found = [CertifiedHeader(Block.decode(data).header, qc) for data, qc in here.replica.blocks(heights)]
     return Response(encode_headers(found), media_type=BYTES)
+
+
+class States(BaseModel):
+    """Heights, each an epoch's end, whose state can be had in chunks."""
+
+    heights: list[int]
+
+
+@router.get("/state")
+def states(here: Here) -> States:
+    """At which heights this node gives its whole state, for nodes that begin with it."""
+    return States(heights=here.replica.state_heights())
+
+
+@router.get("/state/{height}/chunk", response_class=Response, responses=_BYTES_DOC)
+def chunk(here: Here, height: BlockHeight, prefix: Prefix = "") -> Response:
+    """Every entry of the state whose key begins with some bits, provably all of them; 413 asks for longer prefixes."""
+    if height not in here.replica.state_heights():
+        raise Missing("state", "this node has no such state, or no longer; /v1/state lists those it has")
+    tree = here.replica.state_at(here.replica.header(height))
+    return Response(read_chunk(tree, here.replica.values, prefix).encode(), media_type=BYTES)
 
 
 @router.get("/validators/{epoch}/bytes", response_class=Response, responses=_BYTES_DOC)

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
 from ledger.errors import LedgerError, Refused
+from ledger.state_chunks import TooMuch
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Missing)
     def missing(_: Request, error: Missing) -> JSONResponse:
         return refusal(404, error.rule, str(error), error.section)
+
+    @app.exception_handler(TooMuch)
+    def large(_: Request, error: TooMuch) -> JSONResponse:
+        return refusal(413, error.rule, str(error), error.section)
 
     @app.exception_handler(Refused)
     def refused(_: Request, error: Refused) -> JSONResponse:
