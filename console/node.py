@@ -135,3 +135,13 @@ def _recover(home: Home, institution: str) -> Recovery:
         replica = Replica(replica_database(home, institution, client), genesis)
         observer = Node(genesis, institution, None, replica, None, StoredEnvelopes(client), lambda: 0)
         return recover_votes(keys / VOTES_FILE, key, observer, MongoExchange(client["xinglin_exchange"]))
+
+
+@app.command("public-key")
+def public_key(institution: Institution = None) -> None:
+    """Print the public half of the signing key here: what `sm2.pub` holds where the node is a process of its own."""
+    from ledger.opening import signing_key
+
+    home = Home.from_environment()
+    with sentences():
+        typer.echo(signing_key(home, _institution(home, institution)).public.bytes.hex())

@@ -14,6 +14,7 @@ from ledger.certificate import TIMEOUT, Ballot, QuorumCertificate, TimeoutCertif
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Refused
 from ledger.proposal import Proposal
+from ledger.replica import Replica
 from ledger.validators import ValidatorSet
 from ledger.votes import PROPOSE, Slot, VoteStore
 from shangmi import PublicKey
@@ -113,6 +114,15 @@ def unknown_signature(shown: Iterable[bytes], holder: KeyHolder, votes: VoteStor
             if not votes.knows(holder.chain_id, claim.slot, claim.message) and holder.holds(claim):
                 return claim
     return None
+
+
+def certificates_of(replica: Replica, newest: int) -> Iterator[bytes]:
+    """Yield the certificates of a replica's newest final blocks: each its own, and the one its successor carries."""
+    top = replica.view.head.height
+    for height in range(top, max(0, top - newest), -1):
+        encoded, certificate = replica.block(height)
+        yield certificate
+        yield Block.decode(encoded).prev_commit
 
 
 def highest_signed(shown: Iterable[bytes], holder: KeyHolder) -> int:

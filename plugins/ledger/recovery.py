@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT
 from ledger.errors import Behind, Halted, Refused
 from ledger.exchange import Exchange
 from ledger.following import FinalSource
 from ledger.node import Node
-from ledger.own_signatures import KeyHolder, highest_signed
+from ledger.own_signatures import KeyHolder, certificates_of, highest_signed
 from ledger.replica import Replica
 from ledger.votes import VoteStore
 from shangmi import PublicKey
@@ -101,10 +100,7 @@ def _lost(path: Path, key: PublicKey) -> bool:
 
 def _everything_shown(replica: Replica, exchange: Exchange, final: int) -> Iterator[bytes]:
     """Yield certificates of final blocks, and all that is shown of the heights not final yet."""
-    for height in range(final, max(0, final - _LOOKED_AT), -1):
-        encoded, certificate = replica.block(height)
-        yield certificate
-        yield Block.decode(encoded).prev_commit
+    yield from certificates_of(replica, _LOOKED_AT)
     for height in (final + 1, final + 2):
         for round_ in range(_ROUNDS):
             yield from exchange.proposals(height, round_)

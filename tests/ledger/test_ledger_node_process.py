@@ -194,7 +194,7 @@ def test_whatever_lets_others_at_the_key_is_named(tmp_path: Path, how: str) -> N
     elif how == "link":
         (keys / "votes.sqlite").symlink_to(password)
     elif how == "password":
-        password.chmod(0o660)
+        password.chmod(0o606)
     elif how == "parent":
         keys.parent.chmod(0o777)
     else:

@@ -17,7 +17,7 @@ from ledger.certificate import COMMIT, PREPARE
 from ledger.errors import Halted, Refused
 from ledger.exchange import MemoryExchange
 from ledger.node import Node
-from ledger.own_signatures import KeyHolder, highest_signed, unknown_signature
+from ledger.own_signatures import KeyHolder, certificates_of, highest_signed, unknown_signature
 from ledger.recovery import BAR_FILE, Recovery, recover
 from ledger.replica import Replica
 from ledger.votes import VoteStore
@@ -37,28 +37,28 @@ def make_block(region: RegionSimulation, *away: str) -> int | None:
     return carry_block(carriers(region, *away))
 
 
-def votes_of(region: RegionSimulation) -> Path:
-    return region.folder / f"{WHO}.votes"
+def votes_of(region: RegionSimulation, who: str = WHO) -> Path:
+    return region.folder / f"{who}.votes"
 
 
-def snapshot(region: RegionSimulation, folder: Path) -> None:
+def snapshot(region: RegionSimulation, folder: Path, who: str = WHO) -> None:
     """What a snapshot of the machine takes: the vote store with its log, as it is now."""
     folder.mkdir()
     for suffix in ("", "-wal", "-shm"):
-        part = votes_of(region).with_name(f"{WHO}.votes{suffix}")
+        part = votes_of(region, who).with_name(f"{who}.votes{suffix}")
         if part.exists():
             shutil.copyfile(part, folder / part.name)
 
 
-def restore(region: RegionSimulation, folder: Path) -> Node:
+def restore(region: RegionSimulation, folder: Path, who: str = WHO) -> Node:
     """The machine comes back from its snapshot, and the node with it."""
-    region.node(WHO)._pen.votes.close()
+    region.node(who)._pen.votes.close()
     for suffix in ("", "-wal", "-shm"):
-        votes_of(region).with_name(f"{WHO}.votes{suffix}").unlink(missing_ok=True)
+        votes_of(region, who).with_name(f"{who}.votes{suffix}").unlink(missing_ok=True)
     for part in folder.iterdir():
         shutil.copyfile(part, region.folder / part.name)
-    region.nodes[WHO] = region.open(WHO)
-    return region.node(WHO)
+    region.nodes[who] = region.open(who)
+    return region.node(who)
 
 
 def observer(region: RegionSimulation) -> Node:
@@ -110,6 +110,21 @@ def test_a_halted_node_still_follows_the_chain(region: RegionSimulation, tmp_pat
     assert node.halted
     assert make_block(region, WHO) == 2
     assert node.sync(region.exchange) == 1 and node.height == 2
+
+
+def test_an_old_store_beside_a_newer_replica_is_noticed_by_the_replicas_own_certificates(
+    region: RegionSimulation, tmp_path: Path
+) -> None:
+    first = region.voters[0]  # whose votes are in every certificate here: who comes last may be left out
+    snapshot(region, tmp_path / "snapshot", first)
+    make_block(region)
+    node = restore(region, tmp_path / "snapshot", first)
+    node.observe(certificates_of(node.replica, 4))  # as on opening
+    assert node.halted and "height 1" in node.halted
+    for other in region.nodes.values():
+        if other is not node:
+            other.observe(certificates_of(other.replica, 4))
+            assert other.halted is None
 
 
 def test_votes_that_the_store_knows_and_those_of_others_stop_nobody(region: RegionSimulation) -> None:

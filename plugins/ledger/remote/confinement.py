@@ -81,5 +81,7 @@ def _check_own(path: Path) -> None:
         raise ConfigurationError(f"{path}: a link; the node reads keys from plain files only")
     if found.st_uid not in (0, os.geteuid()):
         raise ConfigurationError(f"{path}: belongs to another user; chown it to the node's")
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    # A credential of systemd is root's, with an access list for the service's user that shows as the group's bits.
+    group = 0 if (found.st_uid, found.st_gid) == (0, 0) and not path.is_dir() else stat.S_IRWXG
+    if found.st_mode & (group | stat.S_IRWXO):
         raise ConfigurationError(f"{path}: others than its owner may use it; chmod go-rwx {path}")
