@@ -63,6 +63,7 @@ def build(region: Region) -> DAG:
         dagrun_timeout=timedelta(seconds=600 + 4 * 8 * seconds),
         default_args={
             "retries": 2,
+            "priority_weight": 1_000,  # a block waits for all, a source's batch for nobody
             "retry_delay": timedelta(seconds=2),
             "retry_policy": ExceptionRetryPolicy(rules=[Rule(exception=list(STOPS), action=Action.FAIL)]),
         },

@@ -16,8 +16,8 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from ledger.triggers.observing import ended, look
 
 POLL_SECONDS = 1.0
-#: States of a task that nobody has in hand; it ends only if a worker comes.
-WAITING = frozenset({None, "scheduled", "queued", "up_for_retry", "up_for_reschedule"})
+#: State of a task that Airflow has handed over and no worker has taken. One that is not even handed over is Airflow's.
+QUEUED = "queued"
 DONE = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 Tasks = Mapping[str, Sequence[str]]
 
@@ -140,7 +140,7 @@ class ClosingTrigger(BaseTrigger):
         return {id_ for ids in self.tasks.values() for id_ in ids if states.get(id_) not in DONE}
 
     def _quiet(self, states: Mapping[str, str | None]) -> bool:
-        return all(states.get(id_) in WAITING for id_ in self._unfinished(states))
+        return all(states.get(id_) == QUEUED for id_ in self._unfinished(states))
 
     async def _more(self, states: Mapping[str, str | None]) -> bool:
         """Say whether a next block is due at once after this one: what waits did not fit, or came meanwhile."""
