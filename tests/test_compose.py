@@ -97,7 +97,8 @@ def started(*command: str) -> dict[str, list[str]]:
 
 def workers() -> dict[str, list[str]]:
     """Queues by worker."""
-    return {name: words[0].split(",") for name, words in started("python", "-m", "console.region.worker", "celery", "worker", "--queues").items()}
+    begun = started("python", "-m", "console.region.worker", "celery", "worker", "--queues")
+    return {name: words[0].split(",") for name, words in begun.items()}
 
 
 # --- institutions ------------------------------------------------------------------------------------------------
