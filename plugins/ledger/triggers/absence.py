@@ -104,11 +104,13 @@ class ClosingTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every second."""
         states, since = await self._states(), time.monotonic()
-        while self._unfinished(states) and not (self._quiet(states) and time.monotonic() - since > self.grace):
+        while self.unfinished(states) and not (
+            self.waits_for_workers(states) and time.monotonic() - since > self.grace
+        ):
             await asyncio.sleep(POLL_SECONDS)
             before, states = states, await self._states()
             since = since if states == before else time.monotonic()
-        left = self._unfinished(states)
+        left = self.unfinished(states)
         absent = [one for one, ids in self.tasks.items() if left.intersection(ids)]
         known = await away(absent)
         again = states.get(self.given_up) == "success" or await self._more(states)
@@ -136,11 +138,13 @@ class ClosingTrigger(BaseTrigger):
             raise RuntimeError("this trigger belongs to a task, or is told its run")
         return at.dag_id, at.run_id
 
-    def _unfinished(self, states: Mapping[str, str | None]) -> set[str]:
+    def unfinished(self, states: Mapping[str, str | None]) -> set[str]:
+        """Return the institutions' tasks that have not ended."""
         return {id_ for ids in self.tasks.values() for id_ in ids if states.get(id_) not in DONE}
 
-    def _quiet(self, states: Mapping[str, str | None]) -> bool:
-        return all(states.get(id_) == QUEUED for id_ in self._unfinished(states))
+    def waits_for_workers(self, states: Mapping[str, str | None]) -> bool:
+        """Say whether all that has not ended is with the executor, and no worker has taken it."""
+        return all(states.get(id_) == QUEUED for id_ in self.unfinished(states))
 
     async def _more(self, states: Mapping[str, str | None]) -> bool:
         """Say whether a next block is due at once after this one: what waits did not fit, or came meanwhile."""
