@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ from pymongo.errors import BulkWriteError
 
 from vault.errors import Contended
 from vault.keystore import FileKeystore
-from vault.layout import Layout
+from vault.layout import Document, Layout
 
 _DUPLICATE = 11000
 
@@ -27,11 +27,15 @@ class OwnerKeys:
         kek: Wraps data keys, 16 bytes.
         mac: Recognises unchanged content, 32 bytes.
         salt: What both were derived with.
+        person: The patient's sealed pseudonym in the region, or empty.
+        withheld: The patient's records get no summary.
     """
 
     kek: bytes
     mac: bytes
     salt: bytes
+    person: bytes = b""
+    withheld: bool = False
 
     def __repr__(self) -> str:
         return "OwnerKeys(…)"
@@ -53,7 +57,12 @@ class Owners:
     def find(self, owners: Collection[bytes]) -> dict[bytes, OwnerKeys]:
         """Return the keys of those owners that have a salt."""
         found = self._salts.find({"_id": {"$in": list(owners)}, "salt": {"$exists": True}})
-        return {one["_id"]: self._derive(one["_id"], one["salt"]) for one in found}
+        return {one["_id"]: self._known(one) for one in found}
+
+    def _known(self, document: Document) -> OwnerKeys:
+        keys = self._derive(document["_id"], document["salt"])
+        person, withheld = document.get("person", b""), document.get("withheld", False)
+        return replace(keys, person=person, withheld=withheld) if person or withheld else keys
 
     def ensure(self, owners: Collection[bytes]) -> dict[bytes, OwnerKeys]:
         """Return the keys of all these owners; who has no salt gets one, durable before it is used.
@@ -86,12 +95,20 @@ class Owners:
                 raise
 
     def hold(self, keys: dict[bytes, OwnerKeys], session: ClientSession) -> bool:
-        """Whether these salts still stand; an erasure from here on conflicts with the session's transaction."""
-        wanted = {"_id": {"$in": list(keys)}, "salt": {"$in": [one.salt for one in keys.values()]}}
+        """Whether these salts and wishes still stand; a change from here on conflicts with the transaction."""
+        wanted = {
+            "_id": {"$in": list(keys)}, "salt": {"$in": [one.salt for one in keys.values()]},
+            "$or": [{"withheld": {"$exists": False}}, {"_id": {"$in": [id_ for id_ in keys if keys[id_].withheld]}}],
+        }  # fmt: skip
         done = self._salts.update_many(wanted, {"$inc": {"seals": 1}}, session=session)
         return done.matched_count == len(keys)
 
+    def recognise(self, people: Mapping[bytes, bytes], session: ClientSession) -> None:
+        """Each of these patients is known by this sealed pseudonym from now on."""
+        operations = [UpdateOne({"_id": owner}, {"$set": {"person": sealed}}) for owner, sealed in people.items()]
+        self._salts.bulk_write(operations, ordered=False, session=session)
+
     def erase(self, owner: bytes) -> bool:
         """Delete the salt; returns whether there was one. A mark that it was erased, and when, remains."""
-        change = {"$unset": {"salt": "", "since": ""}, "$push": {"erased": datetime.now(UTC)}}
+        change = {"$unset": {"salt": "", "since": "", "person": ""}, "$push": {"erased": datetime.now(UTC)}}
         return self._salts.update_one({"_id": owner, "salt": {"$exists": True}}, change).modified_count == 1

@@ -26,6 +26,7 @@ from vault.landing import Landing, LandingKeys
 from vault.layout import Document, Layout
 from vault.owners import OwnerKeys, Owners
 from vault.results import RecordResult
+from vault.summaries import Summaries
 from vault.tallies import Tallies
 
 #: One transaction holds at most this many records or resources (MongoDB advises about 1,000 documents).
@@ -75,6 +76,7 @@ class _Plan:
     tallies: dict[str, dict[str, int]] = field(default_factory=dict)
     identities: list[UpdateOne] = field(default_factory=list)
     identity_links: list[UpdateOne] = field(default_factory=list)
+    people: dict[bytes, bytes] = field(default_factory=dict)
 
 
 class _Conflict(Exception):
@@ -106,8 +108,10 @@ class Settler:
         context: Context,
         bulk: Bulk,
         tallies: Tallies,
+        summaries: Summaries,
     ) -> None:
         self._layout = layout
+        self._summaries = summaries
         self._tallies = tallies
         self._bulk = bulk
         self._records = layout["records"]
@@ -162,6 +166,7 @@ class Settler:
     ) -> _Plan:
         everything = [one for works in work.values() for one in works]
         plan = _Plan(keys=self._owners.ensure({one.owner for one in everything}))
+        plan.people = self._summaries.people(((one.owner, one.resource) for one in everything), plan.keys)
         heads = self._heads({one.rid for one in everything})
         stored = {rid: head.version for rid, head in heads.items()}
         for result in results:
@@ -216,10 +221,14 @@ class Settler:
             "owner": one.owner, "order": order, "mac": mac, "tokens": self._index.tokens(one.resource.body),
             "key": envelope.wrap(keys.kek, sealed.data_key, one.rid, version), "envelope": sealed.envelope,
         }  # fmt: skip
-        digest = sm3(sealed.envelope)
+        person = plan.people.get(one.owner, b"")
+        summary = self._summaries.seal(one.resource, one.owner, keys, person, one.rid, version, one.type_number)
+        if summary is not None:
+            plan.versions[locator]["summary"] = summary
         plan.entries.append(
             Entry(
-                one.rid, version, digest, sealed.key_commit, entries.NO_SUMMARY,
+                one.rid, version, sm3(sealed.envelope), sealed.key_commit,
+                entries.NO_SUMMARY if summary is None else sm3(summary),
                 len(sealed.envelope), one.type_number, locator,
             )
         )  # fmt: skip
@@ -236,6 +245,8 @@ class Settler:
         patients = {owner: keys for owner, keys in plan.keys.items() if owner != self._institution}
         if patients and not self._owners.hold(patients, session):
             raise _Conflict
+        if plan.people:
+            self._owners.recognise(plan.people, session)
         self._mark(batch_id, results, landed, plan, session)
         if plan.demoted:
             old = {"_id": {"$in": plan.demoted}, "latest": True}

@@ -24,6 +24,7 @@ from vault.records import Records
 from vault.rhythm import Rhythm
 from vault.settling import Settler
 from vault.shapes import Shapes
+from vault.summaries import Summaries
 from vault.tallies import Tallies
 
 #: The policy every envelope of this release is sealed under; the chain's parameters give it its meaning.
@@ -81,6 +82,14 @@ class Summary:
 class Vault:
     """Opens an institution's database; indexes stand once it is made.
 
+    Args:
+        database: Its database.
+        keystore: Its keys.
+        institution: Its id.
+        chain_id: The region's chain.
+        policy_id: What envelopes are sealed under.
+        region_key: The region's secret for pseudonyms; without it no summaries are made.
+
     Attributes:
         landing: Where records land first.
         bulk: Their large parts (pixel data).
@@ -93,6 +102,7 @@ class Vault:
         records: What was sealed.
         outbox: What the ledger is to be told.
         persons: Which patients are one person.
+        summaries: What others may read without asking.
         tallies: What could not be read fully, and codes without a standard one, by volume.
 
     Raises:
@@ -106,6 +116,7 @@ class Vault:
         institution: str,
         chain_id: bytes,
         policy_id: str = DEFAULT_POLICY,
+        region_key: bytes | None = None,
     ) -> None:
         layout = Layout(database)
         layout.prepare(keystore, institution, chain_id)
@@ -115,7 +126,10 @@ class Vault:
         self.landing = Landing(layout, keys)
         self.bulk = Bulk(layout, keys, self._owners, institution)
         self.tallies = Tallies(layout, keys)
-        settler = Settler(layout, index, self._owners, keys, self.landing, context, self.bulk, self.tallies)
+        self.summaries = Summaries(layout, index, keystore, institution, chain_id, region_key)
+        settler = Settler(
+            layout, index, self._owners, keys, self.landing, context, self.bulk, self.tallies, self.summaries
+        )
         self.batches = Batches(layout, self.landing, self._owners, settler)
         self.quarantine = Quarantine(layout, self.landing, keys)
         self.cursors = Cursors(layout, keys)
@@ -133,7 +147,7 @@ class Vault:
         """
         owner = self._index.owner(patient)
         existed = self._owners.erase(owner)
-        gone = {"$set": {"erased": True}, "$unset": {"key": "", "mac": "", "tokens": ""}}
+        gone = {"$set": {"erased": True}, "$unset": {"key": "", "mac": "", "tokens": "", "summary": ""}}
         records = self._layout["records"].update_many({"owner": owner, "erased": {"$ne": True}}, gone)
         landed = self._layout["landing"].update_many(
             {"owners": owner, "key": {"$exists": True}}, {"$unset": {"key": "", "body": ""}}
