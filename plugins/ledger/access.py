@@ -290,8 +290,7 @@ class AccessRequest(Transaction):
         if not verdict.allowed:
             return Outcome(DENIED, verdict.encode())
         ledger.put(REQUEST, self.tx_id, request.encode())
-        due = ledger.get(DELIVERY, due_identity(request.deadline)) or b""
-        ledger.put(DELIVERY, due_identity(request.deadline), due + self.tx_id)
+        _note_deadline(ledger, self.tx_id, request.deadline)
         return Outcome(ACCEPTED, verdict.encode())
 
     def _check_parties(self, ledger: Ledger) -> None:
@@ -322,9 +321,24 @@ def may_act(ledger: Ledger, institution: bytes) -> bool:
     return active and registration is not None and registration.active
 
 
-def due_identity(deadline: int) -> bytes:
-    """Return under what the ids of the requests with one deadline stand, among the deliveries."""
-    return u64(deadline)
+def _note_deadline(ledger: Ledger, tx_id: bytes, deadline: int) -> None:
+    """The request is found by its deadline, and the deadline by its epoch."""
+    epoch, due = u32((deadline - 1) // ledger.parameters.epoch_blocks), ledger.get(DELIVERY, u64(deadline))
+    if due is None:
+        ledger.put(DELIVERY, epoch, (ledger.get(DELIVERY, epoch) or b"") + u64(deadline))
+    ledger.put(DELIVERY, u64(deadline), (due or b"") + tx_id)
+
+
+def deadlines(ledger: Ledger) -> list[int]:
+    """Return the deadlines of the present epoch that any request has, in order."""
+    noted = ledger.get(DELIVERY, u32(ledger.epoch)) or b""
+    return sorted(int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8))
+
+
+def due(ledger: Ledger, deadline: int) -> list[bytes]:
+    """Return the ids of the requests with one deadline, in the chain's order."""
+    ids = ledger.get(DELIVERY, u64(deadline)) or b""
+    return [ids[at : at + DIGEST] for at in range(0, len(ids), DIGEST)]
 
 
 def _ids(reader: Reader) -> tuple[bytes, ...]:

@@ -5,7 +5,8 @@ The rules are ``ledger.tally``, ``ledger.scoring`` and ``ledger.seats``; here th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ledger.errors import Refused
@@ -19,6 +20,8 @@ from ledger.tally import Facts, MissedTurn, Tally
 from ledger.validators import ValidatorSet
 
 MIN_POINTS, MAX_POINTS = 100, 300
+#: Points for a request that was allowed and not answered in time, and for all of an epoch's.
+UNDELIVERED, UNDELIVERED_CAP = 20, 100
 
 
 def epoch_of(height: int, parameters: ChainParameters) -> int:
@@ -101,6 +104,18 @@ def count_violation(ledger: Ledger, institution: bytes, points: int) -> None:
     if not MIN_POINTS <= points <= MAX_POINTS:
         raise Refused("finding", "11", f"a violation costs {MIN_POINTS} to {MAX_POINTS} points, not {points}")
     _put_tally(ledger, tally_of(ledger).add_violation(institution, points))
+
+
+def count_undelivered(ledger: Ledger, holders: Iterable[bytes]) -> None:
+    """Each allowed request that a holder let pass its deadline counts as a small violation, within a cap.
+
+    Args:
+        ledger: The state.
+        holders: Who was silent, once for each request.
+    """
+    for holder, times in Counter(holders).items():
+        points = min(UNDELIVERED * times, UNDELIVERED_CAP)
+        _put_tally(ledger, tally_of(ledger).add_violation(holder, points))
 
 
 def punish(ledger: Ledger, institution: bytes) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
-from ledger.access import RequestState, due_identity, holders_to_answer, judge, may_act
+from ledger.access import RequestState, deadlines, due, holders_to_answer, judge, may_act
 from ledger.encoding import DIGEST, SHORT_ID, ZERO_DIGEST, Reader, u8, u32, u64
 from ledger.errors import Refused
 from ledger.rules import Ledger, Outcome
@@ -228,17 +228,16 @@ def overdue(ledger: Ledger, heights: Iterable[int] | None = None) -> list[Overdu
 
     Args:
         ledger: The chain, after the transactions of its block.
-        heights: Deadlines to look at, all at or below the block; without them those of the epoch so far.
+        heights: Deadlines to look at; without them the epoch's. Those above the block are passed over.
     """
-    if heights is None:
-        length = ledger.parameters.epoch_blocks
-        heights = range(max(ledger.height - length, ledger.epoch * length) + 1, ledger.height + 1)
-    found = []
-    for deadline in sorted(set(heights)):
-        ids = ledger.get(DELIVERY, due_identity(deadline)) or b""
-        for at in range(0, len(ids), DIGEST):
-            found += _unanswered(ledger, ids[at : at + DIGEST])
-    return found
+    passed = deadlines(ledger) if heights is None else sorted(set(heights))
+    return [
+        found
+        for deadline in passed
+        if deadline <= ledger.height
+        for tx_id in due(ledger, deadline)
+        for found in _unanswered(ledger, tx_id)
+    ]
 
 
 def _unanswered(ledger: Ledger, tx_id: bytes) -> list[Overdue]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ledger import credit, evidence, governance
+from ledger.delivery import overdue
 from ledger.encoding import u32
 from ledger.rules import Ledger
 from ledger.state import VALIDATORS
@@ -28,6 +29,7 @@ def convict(ledger: Ledger, data: bytes) -> None:
 def close(ledger: Ledger) -> None:
     """What the next epoch begins with stands in the state; called once, in the epoch's last block."""
     governance.enact(ledger)
+    credit.count_undelivered(ledger, (one.holder for one in overdue(ledger)))
     credit.close(ledger)
     ledger.put(VALIDATORS, u32(ledger.epoch + 1), credit.next_set(ledger).encode())
 

@@ -10,6 +10,7 @@ from sharing_world import EAST, LAB, PATIENT, WEST, MemoryLedger, asked, key_of,
 
 from ledger.access import AccessRequest, SelectionAsked
 from ledger.consent import Consent, Provision
+from ledger.credit import count_undelivered, tally_of
 from ledger.delivery import ANSWERS, Delivered, DeliveryState, Overdue, Received, overdue
 from ledger.encoding import ZERO_DIGEST
 from ledger.erasure import Erase
@@ -175,6 +176,15 @@ def test_silence_until_the_deadline_is_counted_once_for_each_silent_holder(chain
     ledger.stand(EAST, "active")
     ledger.height, ledger.epoch = 101, 1
     assert overdue(ledger) == []  # it belonged to the epoch before
+
+
+def test_a_silent_holder_loses_credit_when_the_epoch_ends_within_a_cap(chain: Allowed) -> None:
+    chain.ledger.height = 17
+    count_undelivered(chain.ledger, (one.holder for one in overdue(chain.ledger)))
+    facts = tally_of(chain.ledger)
+    assert (facts.of(EAST).violated, facts.of(LAB).violated, facts.of(WEST).violated) == (40, 20, 0)
+    count_undelivered(chain.ledger, [WEST] * 50)
+    assert tally_of(chain.ledger).of(WEST).violated == 100
 
 
 def test_overdue_holders_change_nothing_and_are_told_in_the_same_order_everywhere(chain: Allowed) -> None:
