@@ -125,11 +125,20 @@ class Carrier:
             certificate = self._certify(height, round_, COMMIT)
             if certificate is None:
                 raise Behind(f"height {height}, round {round_}: the COMMITs there make no quorum yet")
-            final = self._of_certified(height, round_, certificate, lambda data: self._apply(data, certificate))
+            fullest = self._fullest(height, round_, certificate)
+            final = self._of_certified(height, round_, certificate, lambda data: self._apply(data, fullest))
             self.exchange.post_final(height, final)
         if self.node.height < goal:
             raise Behind(f"height {self.node.height} is final here, expected {goal}")
         return {"height": self.node.height}
+
+    def _fullest(self, height: int, round_: int, certificate: bytes) -> bytes:
+        """Return the certificate with the most signers that the COMMITs there make.
+
+        The first one holds who was quick. The next block carries its builder's, and credit counts who is in it.
+        """
+        made = self.node.assemble_commit(self.exchange.votes(height, round_, COMMIT))
+        return max((certificate, made or b""), key=lambda one: len(QuorumCertificate.decode(one).signers) if one else 0)
 
     def _apply(self, proposal: bytes, certificate: bytes) -> FinalBlock:
         opened = Proposal.decode(proposal)
