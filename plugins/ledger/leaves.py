@@ -199,3 +199,22 @@ def leaves_of(entries: Sequence[Entry]) -> Leaves:
             + locator
         )  # fmt: skip
     return Leaves.join(records)
+
+
+def entries_of(leaves: Leaves) -> list[Entry]:
+    """Return the sealed records that leaves were made of, in their order: what ``leaves_of`` was given.
+
+    Raises:
+        Malformed: A locator is not UTF-8.
+    """
+    from schemas.records import Entry
+
+    found = []
+    for record in map(leaves.record, range(len(leaves))):  # checked when they were cut: only unpacked here
+        _, rid, version, digest, commit, summary, length, type_, _ = _FIXED.unpack_from(record)
+        try:
+            locator = record[LEAF_BYTES:].decode()
+        except UnicodeDecodeError:
+            raise Malformed("leaf: its locator is not UTF-8") from None
+        found.append(Entry(rid, version, digest, commit, summary, length, type_, locator))
+    return found

@@ -24,6 +24,7 @@ from ledger.certificate import (
     qc_digest,
 )
 from ledger.chain_check import ChainReport, verify_chain
+from ledger.checkpoint import Checkpoint, Note, cosign
 from ledger.errors import Refused
 from ledger.execution import Execution, Terms
 from ledger.fate import Fate, fate_of
@@ -170,6 +171,23 @@ class Node:
     def decrypt(self, ciphertext: bytes) -> bytes:
         """Return what was encrypted to the institution's key; Refused where nothing was."""
         return self._pen.decrypt(ciphertext)
+
+    def cosign(self, height: int) -> bytes:
+        """Return this auditor's signed checkpoint of one of its own final blocks (section 12).
+
+        Raises:
+            Refused: The institution is no auditor, or has no such block.
+            Halted: There is no key here, or this replica is halted.
+        """
+        view = self._judgement.view()
+        member = view.validators.member(self.id)
+        if member is None or member.role != "auditor":
+            raise Refused("checkpoint", "12", f"{self.institution} is no auditor; only auditors sign checkpoints")
+        if not 0 < height <= view.head.height:
+            raise Refused("checkpoint", "12", f"no block {height} here above genesis; the head is {view.head.height}")
+        key, checkpoint = self._pen.key(view), Checkpoint.of(self.replica.header(height))
+        signed = cosign(checkpoint, self.institution, key.public.bytes, key, self._clock())
+        return Note(checkpoint, (signed,)).encode()
 
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica; Malformed where the bytes are none."""

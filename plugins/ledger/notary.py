@@ -63,6 +63,10 @@ class Notary(Protocol):
         """Return what was encrypted to the institution's key; Refused where nothing was."""
         ...
 
+    def cosign(self, height: int) -> bytes:
+        """Return this auditor's signed checkpoint of one of its own final blocks."""
+        ...
+
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica."""
         ...

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from ledger.encoding import Reader, var
 from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, Unreachable
 from ledger.following import Receipt
-from ledger.leaves import Leaves, RecordLeaf, leaves_of
+from ledger.leaves import Leaves, RecordLeaf, entries_of, leaves_of
 from ledger.remote import answers
 from ledger.remote.answers import Wanted, failure, result_of
-from ledger.remote.dispatch import entries_of, work_of
+from ledger.remote.dispatch import work_of
 from ledger.remote.framing import MAX_MESSAGE, Broken, Deadline, receive, send
 from ledger.remote.protocol import (
     Method,

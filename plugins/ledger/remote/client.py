@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ledger.batch import SubmitBatch
 from ledger.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
+from ledger.checkpoint import MAX_NOTE
 from ledger.encoding import DIGEST, PUBLIC_KEY, SHORT_ID, SIGNATURE, Reader, listed, u8, u32, u64, var
 from ledger.errors import Malformed, Refused, Unreachable
 from ledger.exchange import MAX_LISTED, MAX_OFFERED
@@ -134,6 +135,10 @@ class RemoteNode:
         if len(ciphertext) > MAX_CIPHERTEXT:
             raise Refused("ciphertext", "5", f"{len(ciphertext)} bytes; a wrapped key has at most {MAX_CIPHERTEXT}")
         return self._ask(Method.DECRYPT, var(ciphertext), lambda reader: reader.var(MAX_CIPHERTEXT))
+
+    def cosign(self, height: int) -> bytes:
+        """Return this auditor's signed checkpoint of one of its own final blocks."""
+        return self._ask(Method.COSIGN, u64(height), lambda reader: reader.var(MAX_NOTE))
 
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by the node's own replica."""

@@ -12,9 +12,9 @@ from typing import Final
 
 from ledger.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
 from ledger.encoding import Reader, listed, u32, u64, var
-from ledger.errors import Malformed, Refused
+from ledger.errors import Refused
 from ledger.exchange import MAX_LISTED
-from ledger.leaves import Leaves, RecordLeaf
+from ledger.leaves import Leaves, entries_of
 from ledger.node import Node
 from ledger.proposal import MAX_BLOCK, MAX_BODY, MAX_TC
 from ledger.remote.answers import Wanted, refusal, text
@@ -22,7 +22,6 @@ from ledger.remote.framing import MAX_MESSAGE
 from ledger.remote.protocol import MAX_CIPHERTEXT, Method, Question, flag, optional, read_flag, read_optional, receipt
 from ledger.transaction import MAX_TRANSACTION, Transaction
 from ledger.transactions import open_transaction
-from schemas.records import Entry
 
 Work = Callable[[Node], bytes]
 _MAX_LOCATOR: Final = 256
@@ -100,20 +99,6 @@ def _submit(reader: Reader) -> Work:
     return work
 
 
-def entries_of(leaves: Leaves) -> list[Entry]:
-    """Return the records that leaves were made of; Malformed where a locator is no text."""
-    found = []
-    for place in range(len(leaves)):
-        one = RecordLeaf.decode(leaves.record(place))
-        try:
-            locator = one.locator.decode()
-        except UnicodeDecodeError:
-            raise Malformed(f"leaf {place}: its locator is not UTF-8") from None
-        digests = one.ct_digest, one.key_commit, one.summary_digest
-        found.append(Entry(one.rid, one.version, *digests, one.ct_len, one.resource_type, locator))
-    return found
-
-
 def _public_key(_: Reader) -> Work:
     return lambda node: node.public.bytes
 
@@ -121,6 +106,11 @@ def _public_key(_: Reader) -> Work:
 def _decrypt(reader: Reader) -> Work:
     ciphertext = reader.var(MAX_CIPHERTEXT)
     return lambda node: var(node.decrypt(ciphertext))
+
+
+def _cosign(reader: Reader) -> Work:
+    height = reader.u64()
+    return lambda node: var(node.cosign(height))
 
 
 def _fate(reader: Reader) -> Work:
@@ -231,4 +221,5 @@ _READERS: Final[dict[Method, Callable[[Reader], Work]]] = {
     Method.APPLY: _apply,
     Method.PUBLIC_KEY: _public_key,
     Method.DECRYPT: _decrypt,
+    Method.COSIGN: _cosign,
 }

@@ -41,6 +41,7 @@ class Method(IntEnum):
     APPLY = 16
     PUBLIC_KEY = 17
     DECRYPT = 18
+    COSIGN = 19
 
 
 @dataclass(frozen=True, slots=True)
