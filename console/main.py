@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from console import convert, coverage, credit, demo, identity, ledger, node, records, running, source
+from console import (
+    convert,
+    coverage,
+    credit,
+    demo,
+    governance,
+    identity,
+    ledger,
+    node,
+    policy,
+    records,
+    running,
+    source,
+)
 
 app = typer.Typer(
     name="xinglin",
@@ -26,6 +39,8 @@ app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(policy.app, name="policy")
+app.add_typer(governance.app, name="governance")
 app.add_typer(node.app, name="node")
 
 

@@ -73,16 +73,29 @@ class FileKeystore:
             KeystoreRefused: ``folder`` holds one already (or half of one), or the password is empty. Nothing is
                 written.
         """
+        return cls._written(
+            cls(PrivateKey.generate(), secrets.token_bytes(32), secrets.token_bytes(32)), folder, password
+        )
+
+    @staticmethod
+    def _written(store: FileKeystore, folder: Path, password: bytes) -> FileKeystore:
         if not password:
             raise KeystoreRefused("a keystore needs a password; got an empty one")
         for name in (SIGNING_FILE, VAULT_FILE):
             if (folder / name).exists():
                 raise KeystoreRefused(f"the folder holds {name} already; open it, or move both files away")
-        store = cls(PrivateKey.generate(), secrets.token_bytes(32), secrets.token_bytes(32))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new(folder / VAULT_FILE, _seal(store, password))
         _write_new(folder / SIGNING_FILE, store.signing_key.to_pem(password))
         return store
+
+    def renew(self, folder: Path, password: bytes) -> FileKeystore:
+        """Return a keystore with a fresh signing key and the same secrets, written to another folder.
+
+        Raises:
+            KeystoreRefused: ``folder`` holds one already, or the password is empty. Nothing is written.
+        """
+        return self._written(type(self)(PrivateKey.generate(), self.master, self._index), folder, password)
 
     @classmethod
     def open(cls, folder: Path, password: bytes) -> FileKeystore:

@@ -20,6 +20,7 @@ from ledger.rules import Outcome
 from ledger.state import INSTITUTION, ONLY, PARAMETERS, POLICIES, ROSTER, VALIDATORS, InstitutionState
 from ledger.transaction import Transaction
 from ledger.validators import Member, ValidatorSet, institution_id
+from ledger.view import decode_roster, decode_validators
 from shangmi import PrivateKey, sm3
 
 PEOPLE = {
@@ -89,15 +90,15 @@ class RuleLedger:
 
     @property
     def roster(self) -> Roster:
-        return Roster.decode(self.standing(ROSTER))
+        return decode_roster(self.standing(ROSTER))
 
     @property
     def validators(self) -> ValidatorSet:
-        return ValidatorSet.decode(self.values[VALIDATORS, u32(self.epoch)])
+        return decode_validators(self.values[VALIDATORS, u32(self.epoch)])
 
     def validators_of(self, epoch: int) -> ValidatorSet | None:
         value = self.get(VALIDATORS, u32(epoch)) if epoch <= self.epoch else None
-        return None if value is None else ValidatorSet.decode(value)
+        return None if value is None else decode_validators(value)
 
     def standing(self, kind: int) -> bytes:
         return self.values[kind, ONLY]
