@@ -147,7 +147,7 @@ def explain(replica: Replica, name: str) -> dict[str, Any]:
 
 def _holds(history: CreditHistory) -> bool:
     """Whether blocks and state agree; after a change of rules earlier epochs may honestly differ."""
-    return history.rules_changed or not history.differing
+    return history.rules_changed or not (history.differing or history.miscounted)
 
 
 def _epoch(one: EpochAccount) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _facts(facts: Facts | None) -> dict[str, Any]:
     return {
         "built": found.built, "confirmed": found.included, "certificates": found.seats, "missed": found.missed,
         "waived": found.waived, "broken_builds": found.broken, "violation_points": found.violated,
-        "convicted": found.convicted,
+        "unanswered_requests": found.unanswered, "convicted": found.convicted,
     }  # fmt: skip
 
 
@@ -207,6 +207,7 @@ def _counted(facts: dict[str, Any]) -> str:
     parts += [f"waived {facts['waived']}"] if facts["waived"] else []
     parts += [f"broken builds {facts['broken_builds']}"] if facts["broken_builds"] else []
     parts += [f"violations {facts['violation_points']}"] if facts["violation_points"] else []
+    parts += [f"unanswered {facts['unanswered_requests']}"] if facts["unanswered_requests"] else []
     parts += ["convicted"] if facts["convicted"] else []
     return ", ".join(parts) or "-"
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from ledger.encoding import u32
 from ledger.errors import Refused
 from ledger.genesis import ChainParameters
 from ledger.roster import Registration
@@ -16,12 +17,10 @@ from ledger.rules import Ledger
 from ledger.scoring import Change, CreditState, earned_role, judge
 from ledger.seats import BARRED, FREE, JAILED, Alarms, Candidate, Seats, assign
 from ledger.state import ACTIVE, CREDIT, INSTITUTION, ONLY, REVOKED, TALLY, InstitutionState
-from ledger.tally import Facts, MissedTurn, Tally
+from ledger.tally import EpochFacts, Facts, MissedTurn, Tally
 from ledger.validators import ValidatorSet
 
 MIN_POINTS, MAX_POINTS = 100, 300
-#: Points for a request that was allowed and not answered in time, and for all of an epoch's.
-UNDELIVERED, UNDELIVERED_CAP = 20, 100
 
 
 def epoch_of(height: int, parameters: ChainParameters) -> int:
@@ -107,15 +106,16 @@ def count_violation(ledger: Ledger, institution: bytes, points: int) -> None:
 
 
 def count_undelivered(ledger: Ledger, holders: Iterable[bytes]) -> None:
-    """Each allowed request that a holder let pass its deadline counts as a small violation, within a cap.
+    """Each allowed request that a holder let pass its deadline is counted against it.
 
     Args:
         ledger: The state.
         holders: Who was silent, once for each request.
     """
+    tally = tally_of(ledger)
     for holder, times in Counter(holders).items():
-        points = min(UNDELIVERED * times, UNDELIVERED_CAP)
-        _put_tally(ledger, tally_of(ledger).add_violation(holder, points))
+        tally = tally.add_unanswered(holder, times)
+    _put_tally(ledger, tally)
 
 
 def punish(ledger: Ledger, institution: bytes) -> None:
@@ -134,7 +134,10 @@ def punish(ledger: Ledger, institution: bytes) -> None:
 
 
 def settle(ledger: Ledger) -> dict[bytes, Change]:
-    """Every registered institution's score and role follow from the epoch's facts; return how each score moved."""
+    """Every registered institution's score and role follow from the epoch's facts; return how each score moved.
+
+    The facts stay in the state under the epoch's number, so that each score can be explained and proved later.
+    """
     facts, rest = tally_of(ledger).settle()
     changes = {}
     for one in ledger.roster:
@@ -145,6 +148,7 @@ def settle(ledger: Ledger) -> dict[bytes, Change]:
         ledger.put(CREDIT, one.id, replace(before, score=change.after, role=role).encode())
         changes[one.id] = change
     _put_tally(ledger, rest)
+    ledger.put(TALLY, u32(ledger.epoch), EpochFacts(facts).encode())
     return changes
 
 

@@ -1,7 +1,8 @@
 """Why a score is what it is: the facts of every epoch, counted again from the blocks of a replica (section 11).
 
 No log is read. The rules that executed the blocks run over them once more, and what they give must be what the state
-holds.
+holds. One fact is taken from the state alone, which keeps each epoch's facts: which requests found no answer hangs on
+policies and consents of their time, and only executing everything again (``ledger.chain_check``) tells it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ledger import credit, evidence
 from ledger.block import Block
 from ledger.certificate import QuorumCertificate, TimeoutCertificate, Vote
 from ledger.credit_messages import VIOLATIONS, Finding, LateVote, Missed
+from ledger.encoding import u32
 from ledger.errors import Diverged, Refused
 from ledger.evidence import Evidence
 from ledger.genesis import ChainParameters
@@ -22,9 +24,9 @@ from ledger.offences import BROKEN_BUILD, OFFENCES
 from ledger.replica import Replica, ReplicaView
 from ledger.roster import Registration, Roster
 from ledger.scoring import START, Change, CreditState
-from ledger.state import CREDIT
+from ledger.state import CREDIT, TALLY
 from ledger.statements import Announcement, opened
-from ledger.tally import Facts
+from ledger.tally import EpochFacts, Facts
 from ledger.transactions import open_transaction
 from ledger.validators import ValidatorSet
 
@@ -72,6 +74,7 @@ class CreditHistory:
         accounts: By institution, oldest epoch first.
         open_facts: Facts of the epoch that is not closed yet.
         differing: Institutions whose score in the state is another than the one counted here.
+        miscounted: Epochs whose facts in the state are others than those that the blocks give.
         rules_changed: Whether governance changed parameters meanwhile; all epochs are counted by the present ones.
     """
 
@@ -79,6 +82,7 @@ class CreditHistory:
     accounts: dict[bytes, tuple[EpochAccount, ...]]
     open_facts: dict[bytes, Facts]
     differing: tuple[bytes, ...]
+    miscounted: tuple[int, ...]
     rules_changed: bool
 
 
@@ -155,21 +159,24 @@ def credit_history(replica: Replica, progress: Callable[[int, int], None] | None
     recount = _Recount(view)
     accounts: dict[bytes, list[EpochAccount]] = {}
     events: list[Event] = []
-    below, changed = replica.genesis.header, False
+    below, changed, miscounted = replica.genesis.header, False, list[int]()
     for height in range(1, view.head.height + 1):
         block = Block.decode(replica.block(height)[0])
         recount.enter(block.header)
         changed = changed or block.header.params_hash != view.parameters.hash
         events += _take(recount, block, below)
         if recount.last_of_epoch:
-            _close(recount, accounts, events)
+            if not _close(recount, view.state(TALLY, u32(recount.epoch)), accounts, events):
+                miscounted.append(recount.epoch)
             events = []
         below = block.header
         if progress:
             progress(height, view.head.height)
     differing = tuple(one for one in accounts if view.state(CREDIT, one) != recount.get(CREDIT, one))
     rows = {one: tuple(epochs) for one, epochs in accounts.items()}
-    return CreditHistory(view.head.height, rows, dict(credit.tally_of(recount).facts), differing, changed)
+    return CreditHistory(
+        view.head.height, rows, dict(credit.tally_of(recount).facts), differing, tuple(miscounted), changed
+    )
 
 
 def _take(recount: _Recount, block: Block, below: Header) -> Iterator[Event]:
@@ -216,7 +223,12 @@ def _fact(recount: _Recount, tx: LateVote | Missed | Finding) -> Event:
     return Event(recount.height, violation.accused, text)
 
 
-def _close(recount: _Recount, accounts: dict[bytes, list[EpochAccount]], events: list[Event]) -> None:
+def _close(
+    recount: _Recount, kept: bytes | None, accounts: dict[bytes, list[EpochAccount]], events: list[Event]
+) -> bool:
+    """Close an epoch; say whether the facts that the state kept of it are those that its blocks give."""
+    stored = EpochFacts.decode(kept).facts if kept else {}
+    credit.count_undelivered(recount, (id_ for id_, one in stored.items() for _ in range(one.unanswered)))
     facts, _ = credit.tally_of(recount).settle()
     for institution, change in credit.settle(recount).items():
         value = recount.get(CREDIT, institution)
@@ -227,3 +239,4 @@ def _close(recount: _Recount, accounts: dict[bytes, list[EpochAccount]], events:
         mine = tuple(one for one in events if one.institution == institution)
         account = EpochAccount(recount.epoch, facts.get(institution, Facts()), change, role, mine)
         accounts.setdefault(institution, []).append(account)
+    return facts == stored

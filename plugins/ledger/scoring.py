@@ -20,6 +20,8 @@ MISSED: Final = 5
 MISSED_CAP: Final = 25
 ABSENT: Final = 10
 BROKEN: Final = 20
+UNANSWERED: Final = 20
+UNANSWERED_CAP: Final = 100
 DRIFT: Final = 50
 #: Scores at which a role is taken up and given up; in between it stays as it is.
 PRODUCER_ENTERS, PRODUCER_LEAVES = 700, 500
@@ -95,6 +97,7 @@ def points(facts: Facts) -> tuple[tuple[str, int], ...]:
         ("absent", -ABSENT if absent else 0),
         ("broken builds", -BROKEN * facts.broken),
         ("violations", -facts.violated),
+        ("unanswered requests", -min(UNANSWERED * facts.unanswered, UNANSWERED_CAP)),
     )
     return tuple((cause, number) for cause, number in causes if number)
 

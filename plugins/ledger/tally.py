@@ -31,6 +31,7 @@ class Facts:
         waived: Turns left out so.
         broken: Blocks it signed that break a rule by themselves (E5).
         violated: Points of confirmed violations of the data service.
+        unanswered: Allowed requests that it let pass their deadline.
         convicted: Whether it signed two ways (E1, E3, E4).
     """
 
@@ -41,22 +42,47 @@ class Facts:
     waived: int = 0
     broken: int = 0
     violated: int = 0
+    unanswered: int = 0
     convicted: bool = False
 
     def encode(self) -> bytes:
-        """Return the canonical bytes; missed turns stand elsewhere until their height is settled."""
-        return b"".join(map(u32, (self.built, self.included, self.seats, self.broken, self.violated))) + u8(
-            self.convicted
-        )
+        """Return the canonical bytes."""
+        numbers = (
+            self.built, self.included, self.seats, self.missed, self.waived, self.broken, self.violated,
+            self.unanswered,
+        )  # fmt: skip
+        return b"".join(map(u32, numbers)) + u8(self.convicted)
 
     @classmethod
     def read(cls, reader: Reader) -> Facts:
         """Read the next facts of a reader."""
-        built, included, seats, broken, violated = (reader.u32() for _ in range(5))
+        built, included, seats, missed, waived, broken, violated, unanswered = (reader.u32() for _ in range(8))
         convicted = reader.u8()
         if convicted > 1:
             raise reader.wrong("a flag is neither 0 nor 1")
-        return cls(built, included, seats, broken=broken, violated=violated, convicted=bool(convicted))
+        return cls(built, included, seats, missed, waived, broken, violated, unanswered, bool(convicted))
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFacts:
+    """What the state keeps for ever of a closed epoch: the facts that scores moved by, in order of institution."""
+
+    facts: Mapping[bytes, Facts]
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return b"XL/FACTS/1\0" + listed([id_ + one.encode() for id_, one in sorted(self.facts.items())])
+
+    @classmethod
+    def decode(cls, data: bytes) -> EpochFacts:
+        """Read what ``encode`` wrote, or raise Malformed."""
+        reader = Reader(data, "facts of an epoch")
+        reader.constant(b"XL/FACTS/1\0")
+        found = cls(dict(_row(one) for one in reader.listed(MAX_MEMBERS, 64)))
+        reader.end()
+        if found.encode() != data:
+            raise reader.wrong("institutions stand twice or are not in order of id")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +240,11 @@ class Tally:
         """Return the tally with a confirmed violation of the data service."""
         before = self.of(institution)
         return self._with(institution, replace(before, violated=before.violated + points))
+
+    def add_unanswered(self, institution: bytes, requests: int) -> Tally:
+        """Return the tally with requests that an institution was allowed to answer and did not."""
+        before = self.of(institution)
+        return self._with(institution, replace(before, unanswered=before.unanswered + requests))
 
     def add_conviction(self, institution: bytes) -> Tally:
         """Return the tally in which an institution is convicted of signing two ways."""

@@ -35,10 +35,11 @@ from hypothesis import strategies as st
 from ledger.certificate import assemble_tc
 from ledger.credit import credit_of, tally_of
 from ledger.credit_messages import Finding, LateVote, Missed, Violation
+from ledger.encoding import u32
 from ledger.errors import Malformed, Refused
 from ledger.scoring import CreditState, earned_role, judge, points, toward_zero
-from ledger.state import CREDIT, ONLY
-from ledger.tally import Confirmed, Facts, MissedTurn, Tally
+from ledger.state import CREDIT, ONLY, TALLY
+from ledger.tally import Confirmed, EpochFacts, Facts, MissedTurn, Tally
 from ledger.transactions import open_transaction
 from ledger.validators import institution_id, key_id
 from shangmi import sm3
@@ -62,7 +63,9 @@ WORTH: dict[str, tuple[Facts, int]] = {
     "less than half": (Facts(included=49, seats=100), 4 - 10),
     "two broken builds": (Facts(broken=2), -40),
     "two violations": (Facts(violated=400), -400),
-    "everything at once": (Facts(20, 40, 100, 2, 0, 1, 100), 10 + 4 - 10 - 10 - 20 - 100),
+    "two unanswered requests": (Facts(unanswered=2), -40),
+    "silence is capped": (Facts(unanswered=50), -100),
+    "everything at once": (Facts(20, 40, 100, 2, 0, 1, 100, 1), 10 + 4 - 10 - 10 - 20 - 100 - 20),
 }
 
 
@@ -89,7 +92,7 @@ def test_a_conviction_takes_all_whatever_else_was_earned() -> None:
 FACTS = st.builds(
     Facts,
     st.integers(0, 400), st.integers(0, 400), st.integers(0, 400), st.integers(0, 40), st.integers(0, 40),
-    st.integers(0, 5), st.integers(0, 900), st.booleans(),
+    st.integers(0, 5), st.integers(0, 900), st.integers(0, 9), st.booleans(),
 )  # fmt: skip
 
 
@@ -162,6 +165,11 @@ def test_an_epoch_ends_with_the_scores_that_its_blocks_give() -> None:
     scores = {one: ledger.credit(one).score for one in (*VOTERS, AUDITOR)}
     assert scores == {EAST: 609, WEST: 609, DISTRICT: 609, LAB: 619, HOME: 590, AUDITOR: 600}
     assert tally_of(ledger).facts == {}
+    kept = ledger.get(TALLY, u32(0))
+    assert kept is not None
+    facts = EpochFacts.decode(kept).facts
+    assert facts[institution_id(HOME)] == Facts(0, 0, 99)
+    assert facts[institution_id(LAB)] == Facts(99, 99, 99)
 
 
 def test_the_tally_is_as_long_as_the_heights_still_open_and_no_longer() -> None:
@@ -418,6 +426,7 @@ def test_what_a_decoder_takes_it_would_have_written_and_everything_else_is_malfo
     signature = bytes(64)
     structures: list[tuple[bytes, Callable[[bytes], object]]] = [
         (CreditState(612, "producer", 9, 77).encode(), CreditState.decode),
+        (EpochFacts({bytes(16): Facts(1, 2, 3, 4, 5, 6, 7, 8, True)}).encode(), EpochFacts.decode),
         (Confirmed(7, 1, bytes(16), (bytes(16),)).encode(), Confirmed.decode),
         (replace(tally_of(ledger), missed=(MissedTurn(9, 1, bytes(16)),)).encode(), Tally.decode),
         (replace(late_vote(ledger, 9), signature=signature).encode(), open_transaction),

@@ -185,7 +185,7 @@ def test_final_evidence_is_shown_no_longer_and_nothing_is_found_twice(carried: C
 def test_scores_counted_again_from_the_blocks_are_those_of_the_state(carried: Carried) -> None:
     replica = carried.node(AUDITOR).replica
     history = credit_history(replica)
-    assert history.differing == () and not history.rules_changed
+    assert (history.differing, history.miscounted, history.rules_changed) == ((), (), False)
     [first, second] = history.accounts[institution_id(DISTRICT)]
     assert first.facts.convicted and first.change.causes == (("convicted", -600),)
     assert [event.height for event in first.events] == [3]

@@ -16,6 +16,7 @@ from ledger.encoding import ZERO_DIGEST
 from ledger.erasure import Erase
 from ledger.errors import Malformed
 from ledger.rules import ACCEPTED
+from ledger.scoring import points
 from ledger.state import DELIVERY, INSTITUTION, REVOKED, InstitutionState
 from ledger.transactions import open_transaction
 from shangmi import PrivateKey, sm3
@@ -182,9 +183,9 @@ def test_a_silent_holder_loses_credit_when_the_epoch_ends_within_a_cap(chain: Al
     chain.ledger.height = 17
     count_undelivered(chain.ledger, (one.holder for one in overdue(chain.ledger)))
     facts = tally_of(chain.ledger)
-    assert (facts.of(EAST).violated, facts.of(LAB).violated, facts.of(WEST).violated) == (40, 20, 0)
+    assert (facts.of(EAST).unanswered, facts.of(LAB).unanswered, facts.of(WEST).unanswered) == (2, 1, 0)
     count_undelivered(chain.ledger, [WEST] * 50)
-    assert tally_of(chain.ledger).of(WEST).violated == 100
+    assert points(tally_of(chain.ledger).of(WEST)) == (("unanswered requests", -100),)
 
 
 def test_overdue_holders_change_nothing_and_are_told_in_the_same_order_everywhere(chain: Allowed) -> None:
