@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from ledger.block import Block
@@ -20,6 +21,8 @@ from ledger.proposal import Proposal
 from ledger.replica import FinalBlock
 
 log = logging.getLogger(__name__)
+#: Bytes of votes and certificates that are searched, at each step, for what the node's key signed elsewhere.
+_MAX_SHOWN = 16 << 20
 Made = TypeVar("Made")
 
 
@@ -45,11 +48,16 @@ class Carrier:
         return height, round_
 
     def _shown(self, height: int, round_: int) -> Iterator[bytes]:
-        """Yield the votes and certificates that are shown of a height, up to a round."""
-        for one in range(round_ + 1):
+        """Yield votes and certificates that are shown of a height, newest round first; of a flood, some."""
+        left = _MAX_SHOWN
+        for one in range(round_, -1, -1):
             for type_ in (PREPARE, COMMIT, TIMEOUT):
-                yield from self.exchange.votes(height, one, type_)
-                yield from self.exchange.certificates(height, one, type_)
+                votes, certificates = self.exchange.votes(height, one, type_), self.exchange.certificates
+                for data in chain(votes, certificates(height, one, type_)):
+                    left -= len(data)
+                    if left < 0:
+                        return
+                    yield data
 
     def propose(self) -> dict[str, int] | None:
         """The open round's block stands in the exchange; None where it is another's turn or nothing waits."""

@@ -25,11 +25,11 @@ def served(node: Node, path: Path, peers: Peers | None = None, bounds: Bounds | 
         thread = threading.Thread(target=server.serve)
         thread.start()
         try:
-            yield RemoteNode(path, node.institution, node.genesis.chain_id, patience=1.0, seconds=30.0)
+            yield RemoteNode(path, node.institution, node.genesis.chain_id, patience=1.0, seconds=60.0)
         finally:
             server.stop()
             thread.join()
-            server.close(5.0)
+            server.close(60.0)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +293,21 @@ def test_a_large_proposal_crosses_whole(region: RegionSimulation, remotes: dict[
     assert proposal is not None and len(proposal) > 3 << 20
     vote = remotes[HOME].prepare(proposal)
     assert vote == region.node(HOME).prepare(proposal)
+
+
+def test_who_is_being_answered_when_the_node_stops_still_gets_the_answer(
+    region: RegionSimulation, tmp_path: Path
+) -> None:
+    submission = region.publish(region.producer().institution, 5_000)
+    proposal = region.proposal(submission)
+    with ThreadPoolExecutor(1) as pool:
+        with served(region.node(HOME), tmp_path / "s" / "n.sock") as client:
+            asked = pool.submit(client.prepare, proposal)
+            while not any(one.name == "question" for one in threading.enumerate()):
+                assert not asked.done()
+        assert asked.result(10) == region.node(HOME).prepare(proposal)
+        with pytest.raises(Unreachable):
+            _ = client.height
 
 
 def test_a_question_with_every_cut_and_change_is_refused_in_one_family(
