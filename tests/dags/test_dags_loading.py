@@ -76,7 +76,7 @@ def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_a
     returning = {f"catch_up_{one.id}" for one in region}
     assert {name for name in loaded["dags"] if name.startswith("catch_up_")} == returning
     rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_", "catch_up_"))}
-    assert rest >= {"notarise", "watch_sources"}
+    assert rest >= {"notarise", "watch_sources", "compare_replicas"}
 
 
 def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str, Any]) -> None:
@@ -95,6 +95,16 @@ def test_every_enabled_source_is_watched_where_its_vault_is_by_one_task_an_insti
     assert {name: (task["queue"], task["given"]) for name, task in tasks.items()} == {
         f"look_{institution}": (f"node-{institution}", [ids]) for institution, ids in owned.items()
     }
+
+
+def test_replicas_are_compared_where_they_are_and_nobody_waits_for_who_is_away(loaded: dict[str, Any]) -> None:
+    tasks = loaded["dags"]["compare_replicas"]
+    for one in load_region(ROOT / "region.yaml").institutions:
+        for step, after in (("tell", []), ("prove", [f"tell_{one.id}", "told"]), ("keep", ["judge_health-commission"])):
+            task = tasks[f"{step}_{one.id}"]
+            assert (task["queue"], task["upstream"]) == (f"node-{one.id}", after)
+    assert tasks["judge_health-commission"]["upstream"] == ["proved"]
+    assert {tasks[one]["queue"] for one in ("told", "proved", "judge_health-commission")} == {"node-health-commission"}
 
 
 def test_nothing_heavy_is_imported_while_dags_load(loaded: dict[str, Any]) -> None:

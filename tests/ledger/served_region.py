@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from region_simulation import AUDITOR, RegionSimulation
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ledger.certificate import PREPARE, Ballot, Vote
+from ledger.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate, Vote
 from ledger.checkpoints import Checkpoints
 from ledger.evidence import find_evidence
 from ledger.serving.application import make_app
@@ -20,6 +20,7 @@ from ledger.serving.served import Served
 from ledger.serving.server import Listening, make_server, running
 from ledger.statements import Voters
 from ledger.validators import institution_id
+from shangmi import sm3
 
 FREE = Limits(per_second=1e6, burst=1_000_000)
 
@@ -97,3 +98,11 @@ def with_other_voters(region: RegionSimulation) -> str:
     region.node(jailed).sync(region.node(AUDITOR).replica)
     region.grow(1, count=300, absent=[jailed])
     return jailed
+
+
+def certified(region: RegionSimulation, header: Any, type_: int = COMMIT, who: int = 5) -> bytes:
+    """A certificate on any header by the first voters: what only those who hold their keys can make."""
+    ballot = Ballot(type_, header.height, 1, header.epoch, header.block_id, 1 if type_ == COMMIT else 0, sm3(b"x"))
+    message = ballot.signed_bytes(region.genesis.chain_id)
+    signatures = tuple(region.keys[one].sign(message) for one in region.voters[:who])
+    return QuorumCertificate(ballot, len(region.voters), tuple(range(who)), signatures).encode()

@@ -16,18 +16,17 @@ import pytest
 from killed import run_apart
 from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
-from served_region import lying, serving
+from served_region import certified, lying, serving
 
 from ledger.block import Block
 from ledger.catching_up import CatchUp, Caught, enough
-from ledger.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate
+from ledger.certificate import PREPARE
 from ledger.errors import Behind, Diverged, Halted
 from ledger.header_chain import CertifiedHeader, decode_headers, encode_headers
 from ledger.leaves import Leaves
 from ledger.node import Node
 from ledger.peer import Patience, Peer, network
 from ledger.replica import FinalBlock
-from shangmi import sm3
 
 pytestmark = pytest.mark.mongo
 QUICK = Patience(connect=1.0, silence=1.0, answer=2.0)
@@ -86,13 +85,6 @@ def test_who_was_away_ends_with_the_very_replica_of_the_others(
     }
     assert away.verify_chain().ok
     assert caught(away).applied == 0
-
-
-def certified(region: RegionSimulation, header: Any, type_: int = COMMIT, who: int = 5) -> bytes:
-    ballot = Ballot(type_, header.height, 1, header.epoch, header.block_id, 1 if type_ == COMMIT else 0, sm3(b"x"))
-    message = ballot.signed_bytes(region.genesis.chain_id)
-    signatures = tuple(region.keys[one].sign(message) for one in region.voters[:who])
-    return QuorumCertificate(ballot, len(region.voters), tuple(range(who)), signatures).encode()
 
 
 def headers_lie(change: Callable[[list[CertifiedHeader]], list[CertifiedHeader]]) -> Lie:
