@@ -13,7 +13,7 @@ from pymongo import MongoClient
 
 from ledger.batch import MAX_TX
 from ledger.block import Block
-from ledger.carrier import catch_up, is_final
+from ledger.carrier import catch_up
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT
 from ledger.errors import Refused
 from ledger.exchange import Exchange
@@ -96,8 +96,15 @@ class Observer:
         return True
 
     def is_idle(self, place: Place) -> bool:
-        """Say whether no round was given up at this height, and nothing is offered that is not final; one look."""
-        return not place.round and all(is_final(self._node, tx) for tx in self._offered())
+        """Say whether no round was given up at this height, and all that is offered is final, lapsed or rubbish."""
+        return not place.round and not any(self._is_open(tx) for tx in self._offered())
+
+    def _is_open(self, tx: bytes) -> bool:
+        try:
+            fate = self._node.fate(tx)
+        except Refused:
+            return False
+        return fate.height is None and not fate.lapsed
 
     def _offered(self) -> Iterator[bytes]:
         """Yield the transactions offered, without their leaves."""

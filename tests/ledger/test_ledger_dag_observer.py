@@ -117,8 +117,9 @@ def test_nobody_times_a_producer_out_for_rubbish(region: RegionSimulation, obser
     assert observer.is_idle(FIRST)
     assert not observer.would_propose(FIRST)
     region.exchange.post_submission(b"no transaction", b"no leaves")
-    lapsed = region.publish("lab-centre", seq=7)
-    region.exchange.post_submission(lapsed.tx, lapsed.leaves)
+    assert observer.is_idle(FIRST)
+    ahead = region.publish("lab-centre", seq=7)
+    region.exchange.post_submission(ahead.tx, ahead.leaves)
     assert not observer.is_idle(FIRST)
     assert not observer.would_propose(FIRST)
     offered(region)
@@ -130,7 +131,9 @@ def test_a_round_that_was_given_up_is_never_idle(region: RegionSimulation, obser
     assert observer.would_propose(Place(1, 1))
 
 
-def test_what_is_final_is_no_longer_offered(region: RegionSimulation, observer: Observer) -> None:
+def test_what_is_final_or_came_too_late_is_no_longer_offered(region: RegionSimulation, observer: Observer) -> None:
+    late = region.publish(region.producer().institution)
+    region.exchange.post_submission(late.tx, late.leaves)
     region.exchange.post_final(1, region.finish(offered(region)))
     place = observer.place()
     assert observer.is_idle(place)
