@@ -17,6 +17,7 @@ from ledger.policy_check import changes, check_policies, rules_of
 from ledger.policy_engine import schema_faults
 from ledger.policy_request import CONSENTS, PURPOSES, PartyFacts, Question
 from ledger.policy_text import MAX_DEPTH, MAX_RULES, MAX_TEXT, MAX_TOKENS, is_line, text_faults
+from ledger.policy_trials import compare
 
 SHIPPED = PolicySet.decode(default_policies())
 SCHEMA = SHIPPED.schema
@@ -275,3 +276,35 @@ def test_layout_and_remarks_change_nothing() -> None:
 )
 def test_a_title_is_one_line_that_can_be_seen(text: str, good: bool) -> None:
     assert is_line(text) is good
+
+
+# ---- What a change means for people ----
+
+
+def test_the_same_rules_change_nothing_for_anybody() -> None:
+    found = compare(SHIPPED, shipped_with(text=SHIPPED.text + "// a remark"))
+    assert (found.allowed, found.denied) == ((), ())
+    assert found.tried > 200
+
+
+def test_a_moved_threshold_shows_on_both_sides_of_it() -> None:
+    new = shipped_with(text=SHIPPED.text.replace("principal.credit >= 400", "principal.credit >= 350"))
+    found = compare(SHIPPED, new)
+    assert found.denied == ()
+    assert {(one.who, one.purpose) for one in found.allowed} == {("an-insurer", "claims")}
+    assert {one.credit for one in found.allowed} == {350, 351, 399}
+
+
+def test_a_rule_about_downloads_alone_shows_for_downloads_alone() -> None:
+    stop = '@id("stop") @says("x") forbid (principal, action == Action::"download", resource);'
+    found = compare(SHIPPED, shipped_with(text=SHIPPED.text + stop))
+    assert found.allowed == ()
+    assert {one.action for one in found.denied} == {"download"}
+
+
+def test_an_institution_that_a_rule_names_is_asked_as_what_it_is() -> None:
+    named = '@id("n") @says("x") permit (principal == Institution::"payer", action == Action::"access", resource);'
+    found = compare(SHIPPED, shipped_with(text=SHIPPED.text + named), [PartyFacts("payer", "P", "insurer")])
+    assert {one.who for one in found.allowed} == {"payer"}
+    assert not any(one.consent == "deny" for one in found.allowed)
+    assert not any(one.purpose == "claims" and one.consent == "permit" for one in found.allowed)  # it might before
