@@ -227,13 +227,13 @@ def test_a_signature_shown_later_raises_the_bar(region: RegionSimulation) -> Non
     assert attempt(region) == Recovery(1, 2, done=False)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "7", '{"signed": 3}', '{"chain_id": "00", "signed": 3}', "{"])
-def test_a_recovery_file_that_says_nothing_is_named_and_nothing_changes(region: RegionSimulation, content: str) -> None:
+def test_a_recovery_file_that_says_nothing_is_named_and_nothing_changes(region: RegionSimulation) -> None:
     lose(region)
-    (region.folder / BAR_FILE).write_text(content)
-    with pytest.raises(Halted, match=BAR_FILE):
-        attempt(region)
-    assert not votes_of(region).exists() and (region.folder / BAR_FILE).read_text() == content
+    for content in ("", "[]", "7", '{"signed": 3}', '{"chain_id": "00", "signed": 3}', "{"):
+        (region.folder / BAR_FILE).write_text(content)
+        with pytest.raises(Halted, match=BAR_FILE):
+            attempt(region)
+        assert not votes_of(region).exists() and (region.folder / BAR_FILE).read_text() == content
 
 
 @pytest.fixture(scope="module")
