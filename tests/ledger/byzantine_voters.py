@@ -133,10 +133,10 @@ class ByzantineVoters:
         tc = self.timeout_certificate(round_ - 1) if round_ else None
         if round_ and tc is None:
             return []
-        made = self._propose(producer, round_, tc, () if hide else self.certificates())
+        made = self.build(producer, round_, tc, () if hide else self.certificates())
         return [made, self.twin(producer, made)] if made else []
 
-    def _propose(self, producer: str, round_: int, tc: bytes | None, known: Collection[bytes]) -> bytes | None:
+    def build(self, producer: str, round_: int, tc: bytes | None, known: Collection[bytes]) -> bytes | None:
         """Return what the code itself would propose, with a vote store that knows of nothing."""
         network = self.network
         furthest = max(network.participants.values(), key=lambda one: one.height)

@@ -102,6 +102,9 @@ class WatchedKey:
         self._fuse.pass_by("after sign")
         return signature
 
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        return self._key.decrypt(ciphertext)
+
 
 class WatchedVotes(VoteStore):
     """A vote store whose process may die around it."""
