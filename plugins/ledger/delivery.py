@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
-from ledger.access import RequestState, deadlines, due, holders_to_answer, judge, may_act
+from ledger.access import deadlines, due, holders_to_answer, judge, may_act
 from ledger.encoding import DIGEST, SHORT_ID, ZERO_DIGEST, Reader, u8, u32, u64
 from ledger.errors import Refused
+from ledger.request_state import RequestState
 from ledger.rules import Ledger, Outcome
 from ledger.state import DELIVERY, REQUEST
 from ledger.transaction import Transaction

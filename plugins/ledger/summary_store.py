@@ -21,7 +21,8 @@ from ledger.encoding import SHORT_ID, u32
 from ledger.erasure import Erase
 from ledger.errors import Refused
 from ledger.exchange import Exchange
-from ledger.key_grants import MAX_GRANT, Decrypts, KeyGrant
+from ledger.granted_keys import GrantedKeys
+from ledger.key_grants import Decrypts
 from ledger.leaves import KEY_BYTES, Leaves
 from ledger.replica import Replica
 from ledger.sealed_summary import Bundle, SealedSummary, announced
@@ -279,36 +280,6 @@ class SummaryStore:
             if secret is not None:
                 opened = sealed.open(secret, self._replica.genesis.chain_id, name)
                 yield Listed(name, sealed.rid, sealed.version, int(one["height"]), opened)
-
-
-class GrantedKeys:
-    """The summary keys that an institution was granted, fetched from the exchange as they are needed."""
-
-    def __init__(self, exchange: Exchange, institution: str, key: Decrypts) -> None:
-        self._exchange, self._id, self._key = exchange, institution_id(institution), key
-        self._known: dict[bytes, bytes | None] = {}
-
-    def secret(self, key_id: bytes, publisher: str) -> bytes | None:
-        """Return a publisher's summary key, or None where it was not granted to this institution."""
-        if key_id not in self._known:
-            self._known[key_id] = next(self._granted(key_id, publisher), None)
-        return self._known[key_id]
-
-    def _granted(self, key_id: bytes, publisher: str) -> Iterator[bytes]:
-        for data in self._exchange.read(grant_topic(key_id), MAX_GRANT):
-            try:
-                found = KeyGrant.decode(data)
-                if found.id == key_id and found.granter == publisher:
-                    secret = found.open(self._id, self._key)
-                    if secret is not None:
-                        yield secret
-            except Refused:
-                continue  # anyone may list anything there
-
-
-def grant_topic(key_id: bytes) -> str:
-    """Return the topic under which a summary key is granted."""
-    return f"summary-key/{key_id.hex()}"
 
 
 def _upsert(collection: Any, documents: Iterable[Document]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from region_simulation import MEMBERS, RegionSimulation
 
-from ledger.access import AccessRequest, RecordAsked
+from ledger.access import AccessRequest
+from ledger.asked import RecordAsked
 from ledger.encoding import ZERO_DIGEST, u64
 from ledger.errors import Refused
 from ledger.genesis import ChainParameters, Genesis

@@ -26,14 +26,17 @@ from sharing_world import (
     leaf,
 )  # fmt: skip
 
-from ledger.access import ERASED, AccessRequest, RecordAsked, RequestState, SelectionAsked, Verdict, judge
-from ledger.consent import PURPOSES, Consent, Provision
+from ledger.access import AccessRequest, judge
+from ledger.asked import RecordAsked, SelectionAsked
+from ledger.consent import Consent
 from ledger.encoding import ZERO_DIGEST
 from ledger.erasure import Erase
 from ledger.errors import Malformed, Refused
 from ledger.leaves import Leaves
 from ledger.policy import FORBIDDEN, NO_RULES, NOT_PERMITTED, PERMITTED, PolicySet, default_policies
 from ledger.policy_request import PURPOSES as ASKED_PURPOSES
+from ledger.provisions import PURPOSES, Provision
+from ledger.request_state import ERASED, RequestState, Verdict
 from ledger.rules import ACCEPTED, DENIED
 from ledger.state import REQUEST
 from ledger.transactions import open_transaction

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharing_world import DISTRICT, EAST, LAB, PATIENT, START_MS, WEST, MemoryLedger
 
-from ledger.consent import FOREVER, PURPOSES, Consent, ConsentState, Interval, Provision, Question, minus, standing
+from ledger.consent import Consent, ConsentState, standing
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Malformed
+from ledger.provisions import FOREVER, PURPOSES, Interval, Provision, Question, minus
 from ledger.state import CONSENT
 from ledger.transactions import open_transaction
 from shangmi import PrivateKey, sm3

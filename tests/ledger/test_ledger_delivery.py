@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from sharing_world import EAST, LAB, PATIENT, WEST, MemoryLedger, asked, key_of, leaf
 
-from ledger.access import AccessRequest, SelectionAsked
-from ledger.consent import Consent, Provision
+from ledger.access import AccessRequest
+from ledger.asked import SelectionAsked
+from ledger.consent import Consent
 from ledger.credit import count_undelivered, tally_of
 from ledger.delivery import ANSWERS, Delivered, DeliveryState, Overdue, Received, overdue
 from ledger.encoding import ZERO_DIGEST
 from ledger.erasure import Erase
 from ledger.errors import Malformed
+from ledger.provisions import Provision
 from ledger.rules import ACCEPTED
 from ledger.scoring import points
 from ledger.state import DELIVERY, INSTITUTION, REVOKED, InstitutionState

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rule_ledger import AUDITOR, RuleLedger
 
-from ledger.consent import PURPOSES as CONSENT_PURPOSES
 from ledger.credit import credit_of
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Halted, Malformed, Refused
@@ -33,6 +32,7 @@ from ledger.policy import (
 from ledger.policy_check import check_policies
 from ledger.policy_engine import ENGINE, installed_engine
 from ledger.policy_request import CONSENTS, PURPOSES, READERS, PartyFacts, Question
+from ledger.provisions import PURPOSES as CONSENT_PURPOSES
 from ledger.roster import CLASSES, PARTIES, STANDINGS
 from ledger.state import CREDIT, ONLY, ROSTER
 from ledger.validators import institution_id

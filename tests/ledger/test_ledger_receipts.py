@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharing_world import EAST, PATIENT, SharingRegion
 
-from ledger.access import RequestState, Verdict
 from ledger.certificate import PREPARE
-from ledger.consent import Consent, ConsentState, Provision
+from ledger.consent import Consent, ConsentState
 from ledger.encoding import var
 from ledger.errors import ProofError
 from ledger.header import HEADER_BYTES
 from ledger.leaves import Leaves
+from ledger.provisions import Provision
 from ledger.receipt_proving import prove_entry, prove_receipt
 from ledger.receipts import EntryProof, ReceiptProof, encode_receipt, read_receipt, verify_entry, verify_receipt
+from ledger.request_state import RequestState, Verdict
 from ledger.rules import ACCEPTED, DENIED, Outcome
 from ledger.state import CONSENT, REQUEST
 from shangmi import sm3

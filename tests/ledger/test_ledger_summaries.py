@@ -18,12 +18,13 @@ from ledger import summary_store
 from ledger.encoding import u32
 from ledger.erasure import Erase
 from ledger.errors import Malformed, Refused
+from ledger.granted_keys import GrantedKeys, grant_topic
 from ledger.key_grants import KeyGrant, commitment, grant, make_region_grant, region_key
 from ledger.leaves import Leaves
 from ledger.node import Submission
 from ledger.sealed_summary import SEALED, Bundle, SealedSummary, announced, read_summary
 from ledger.summary_board import MemoryBoard, MongoBoard
-from ledger.summary_store import GrantedKeys, SummaryStore, grant_topic
+from ledger.summary_store import SummaryStore
 from ledger.validators import institution_id, key_id
 from schemas.records import Entry
 from schemas.summary import Summary
