@@ -187,7 +187,7 @@ def _under_cap(
     budget = (sum(present.values()) - 1) // 3 - sum(present.get(id_, 0) - now[id_] for id_ in order)
     if budget < 0:
         return None
-    least = 3 * cap + 1  # of the new sum, so that nobody is above ⌊(W-1)/3⌋
+    least = 3 * cap + 1  # of the new sum: nobody is above ⌊(W-1)/3⌋ then, and three alone could not reach it
     losing = [
         *(id_ for id_ in reversed(order) if not goal.get(id_)),
         *(id_ for id_ in reversed(order) if goal.get(id_)),
@@ -198,16 +198,14 @@ def _under_cap(
             break
         budget -= moved
     found = {id_: weight for id_, weight in now.items() if weight}
-    return found if sum(found.values()) >= least and len(found) >= MIN_VOTERS else None
+    return found if sum(found.values()) >= least else None
 
 
 def _lower(now: dict[bytes, int], goal: Mapping[bytes, int], losing: Sequence[bytes], budget: int, least: int) -> int:
     """Lower the first weight that may be lowered; return by how much."""
     spare = sum(now.values()) - least
     for id_ in losing:
-        last = sum(1 for weight in now.values() if weight) <= MIN_VOTERS
-        lowest = max(goal.get(id_, 0), 1 if last else 0)
-        moved = min(now[id_] - lowest, budget, spare)
+        moved = min(now[id_] - goal.get(id_, 0), budget, spare)
         if moved > 0:
             now[id_] -= moved
             return moved

@@ -187,6 +187,12 @@ def test_nothing_that_an_honest_node_does_and_nothing_forged_in_its_name_is_evid
     assert find_evidence(INNOCENCE[story](ledger), ledger.voters) == []
 
 
+def test_following_the_locked_block_under_an_older_certificate_is_wrong_and_no_evidence(ledger: DictLedger) -> None:
+    """Honest nodes refuse it (the lock is strict); section 10 convicts for another block only."""
+    messages = [vote(ledger, EAST, commit(HEIGHT, 1, BLOCK_A)), vote(ledger, EAST, prepare(HEIGHT, 2, BLOCK_A, 0))]
+    assert find_evidence(messages, ledger.voters) == []
+
+
 def test_a_vote_of_another_chain_and_one_of_this_are_no_evidence(ledger: DictLedger) -> None:
     other = DictLedger(epoch_blocks=99)
     messages = [vote(ledger, EAST, prepare(HEIGHT, 0, BLOCK_A)), vote(other, EAST, prepare(HEIGHT, 0, BLOCK_B))]
