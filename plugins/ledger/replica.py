@@ -39,6 +39,7 @@ Document = dict[str, Any]
 CHUNK = 4 << 20
 _LOOKUP = 20_000
 _PIECE = 1_000
+_KEPT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Replica:
         self._indexed: set[str] = set()
         self._published: dict[bytes, PublishedKeys] = {}
         self._asked: Counter[bytes] = Counter()
+        self._last_view: ReplicaView | None = None
         self._turn = Lock()  # a table is read while another thread hashes, and must not grow meanwhile
         head = self._meta.find_one({"_id": "head"})
         if head is None:
@@ -131,7 +133,10 @@ class Replica:
         head = self._meta.find_one({"_id": "head"})
         if head is None:
             raise Halted(f"database {self._database.name} was emptied under a running node")
-        return ReplicaView(self, head)
+        with self._turn:
+            if self._last_view is None or self._last_view.document != head:
+                self._last_view = ReplicaView(self, head, self._last_view)
+            return self._last_view
 
     def apply(self, execution: Execution, final: FinalBlock, header: Header) -> None:
         """Make an executed block the head, whole or not at all.
@@ -167,6 +172,7 @@ class Replica:
         else:
             self._retire(change.removed, height)
         self._remember(execution, height)
+        view.keep(change.added, execution.values.values())
 
     def _remember(self, execution: Execution, height: int) -> None:
         """The tables in memory that reach up to the block below hold this block's records too."""
@@ -401,10 +407,20 @@ class Replica:
 
 
 class ReplicaView(ChainView):
-    """A replica at one height; later blocks do not change it."""
+    """A replica at one height; later blocks do not change it.
 
-    def __init__(self, replica: Replica, document: Document) -> None:
+    Args:
+        replica: Where it reads.
+        document: The head as stored.
+        before: An earlier view, whose checked nodes and values this one need not read again.
+    """
+
+    def __init__(self, replica: Replica, document: Document, before: ReplicaView | None = None) -> None:
         self._replica = replica
+        self.document = document
+        few = before is not None and len(before._nodes) + len(before._values) < _KEPT
+        self._nodes: dict[bytes, bytes] = before._nodes if before and few else {}
+        self._values: dict[bytes, bytes] = before._values if before and few else {}
         self.genesis = replica.genesis
         self._head = Header.decode(bytes(document["header"]))
         self._commit_qc = bytes(document["qc"])
@@ -433,11 +449,18 @@ class ReplicaView(ChainView):
     @cached_property
     def tree(self) -> SparseTree:
         """The state after the head."""
-        return SparseTree(self._replica, self.head.state_root)
+        return SparseTree(self._replica, self.head.state_root, self._nodes)
 
     def values(self, hashes: Collection[bytes]) -> Mapping[bytes, bytes]:
         """Return the stored ones of these state values, by value hash."""
-        return self._replica.values(hashes)
+        read = self._replica.values([one for one in hashes if one not in self._values])
+        self._values.update({one: value for one, value in read.items() if value_hash(value) == one})
+        return {one: self._values[one] for one in hashes if one in self._values} | dict(read)
+
+    def keep(self, nodes: Mapping[bytes, bytes], values: Collection[bytes]) -> None:
+        """What a block has just written need not be read again."""
+        self._nodes.update(nodes)
+        self._values.update({value_hash(one): one for one in values})
 
     def known(self, submitter: bytes, keys: Sequence[bytes]) -> bool:
         """Say whether an institution has published any of these before."""
@@ -456,7 +479,8 @@ def _history_id(level: int, index: int) -> int:
 
 
 def _fetch(collection: MongoCollection[Document], keys: Collection[bytes]) -> dict[bytes, bytes]:
-    return {bytes(one["_id"]): bytes(one["d"]) for one in collection.find({"_id": {"$in": list(keys)}})}
+    found = collection.find({"_id": {"$in": list(keys)}}) if keys else ()
+    return {bytes(one["_id"]): bytes(one["d"]) for one in found}
 
 
 def _upsert(collection: MongoCollection[Document], documents: Mapping[Any, Document]) -> None:

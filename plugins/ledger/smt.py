@@ -122,12 +122,14 @@ class SparseTree:
     Args:
         store: Its nodes.
         root: Its root; ``EMPTY`` for no entries.
+        known: Nodes in memory under their hashes, of this tree or another: equal hashes are equal nodes. It grows by
+            what is read.
     """
 
-    def __init__(self, store: NodeStore, root: bytes = EMPTY) -> None:
+    def __init__(self, store: NodeStore, root: bytes = EMPTY, known: dict[bytes, bytes] | None = None) -> None:
         self._store = store
         self._root = root
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[bytes, bytes] = {} if known is None else known
 
     @property
     def root(self) -> bytes:
@@ -212,7 +214,7 @@ class SparseTree:
         front = [(self._root, key) for key in keys]
         for depth in range(DEPTH):
             front = [(node, key) for node, key in front if node != EMPTY]
-            wanted = {node for node, _ in front} - self._known.keys()
+            wanted = {node for node, _ in front if node not in self._known}
             if wanted:
                 self._fetch(wanted)
             front = [
