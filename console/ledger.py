@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from console import serving
 from console.exits import REFUSED, UNREADABLE, USAGE, fail, print_json, sentences
 from console.records import site, vaults
 from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
+    from ledger.checkpoint import Note
     from ledger.replica import Replica
     from ledger.storage_check import StorageReport
 
 app = typer.Typer(help="The consortium's chain: blocks, who confirmed them, proofs.", no_args_is_help=True)
+app.command("tiles")(serving.tiles)
+app.command("anchor")(serving.anchor)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Whose = Annotated[str | None, typer.Option("--replica", metavar="INSTITUTION", help="Whose replica to read.")]
 
@@ -198,7 +202,7 @@ def prove(
 ) -> None:
     """Write the proof file of one record, to be checked by anyone with `verify-proof`.
 
-    Refused where the stored record is not the one that the chain knows.
+    Refused where the stored record is not the one that the chain knows. The newest checkpoint goes in with it.
     """
     from ledger.opening import StoredEnvelopes
     from ledger.proving import prove as prove_record
@@ -207,7 +211,7 @@ def prove(
     with sentences():
         replica, rid = _one(whose), _rid(record)
         try:
-            proof = prove_record(replica, rid, version)
+            proof = prove_record(replica, rid, version, note=_newest_checkpoint(replica))
         except KeyError as error:
             fail(str(error.args[0]))
         for institution in _kept():
@@ -253,8 +257,22 @@ def verify_proof(
         f"{verdict.height} of {verdict.region}, {_time(verdict.timestamp_ms)}; covered by block {verdict.head_height}, "
         f"confirmed by {', '.join(verdict.signers)}"
         + (f"; status {verdict.status}" if verdict.status else "")
+        + (f" since block {verdict.erased_height}" if verdict.erased_height else "")
+        + (f"; an auditor vouched for it, {_time(verdict.checkpoint_ms)}" if verdict.checkpoint_ms else "")
         + ("; the envelope is the one" if verdict.envelope else "")
     )
+
+
+def _newest_checkpoint(replica: Replica) -> Note | None:
+    """Return the newest checkpoint that is kept beside any replica here and that this one has, too."""
+    from ledger.checkpoint import Checkpoint, freshest
+    from ledger.checkpoints import Checkpoints
+
+    at = site()
+    kept = [note for name in replicas() for note in Checkpoints(at.client[f"ledger_{name}"], replica).newest()]
+    head = replica.view.head.height
+    mine = [one for one in kept if one.checkpoint.height <= head]
+    return freshest([one for one in mine if Checkpoint.of(replica.header(one.checkpoint.height)) == one.checkpoint])
 
 
 def _read(path: Path, limit: int) -> bytes:

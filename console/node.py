@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console import serving
 from console.exits import REFUSED, USAGE, fail, print_json, sentences
 from console.screen import quiet_libraries, say
 from schemas.home import Home
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ledger.recovery import Recovery
 
 app = typer.Typer(help="An institution's node beside its key; see docs/node.md.", no_args_is_help=True)
+app.command("serve")(serving.serve)
+app.command("sync")(serving.sync)
 Institution = Annotated[
     str | None, typer.Option(help="Whose node; default $XINGLIN_NODE, or the only one whose keys are here.")
 ]

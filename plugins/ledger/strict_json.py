@@ -70,7 +70,9 @@ class Fields:
         return self
 
     def optional(self, name: str) -> object:
-        """Return a member, or None where it is not there."""
+        """Return a member, or None where it is not there; null is another way to say so, and refused."""
+        if name in self._left and self._left[name] is None:
+            raise ProofError(f"{self._where}: {name} is null; it is left out where there is none")
         return self._left.pop(name, None)
 
     def part(self, name: str, names: Iterable[str]) -> Fields:

@@ -60,7 +60,8 @@ class StateEntry(BaseModel):
 def record(here: Here, rid: Rid, version: Version = 1, institution: Institution = None) -> dict[str, Any]:
     """The proof file of a record, format ``xinglin-proof/v1``: see docs/formats/proof.md."""
     try:
-        return _steady(here, lambda _: prove(here.replica, bytes.fromhex(rid), version, institution))
+        note = next(iter(here.checkpoints.newest()), None)
+        return _steady(here, lambda _: prove(here.replica, bytes.fromhex(rid), version, institution, note))
     except KeyError:
         raise Missing("record", "no final block of this node holds it in this version") from None
 
