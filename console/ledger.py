@@ -17,6 +17,7 @@ from console import serving
 from console.exits import REFUSED, UNREADABLE, USAGE, fail, print_json, sentences
 from console.records import site, vaults
 from console.screen import columns, quiet_libraries, say
+from console.summaries import summaries
 
 if TYPE_CHECKING:
     from ledger.checkpoint import Note
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The consortium's chain: blocks, who confirmed them, proofs.", no_args_is_help=True)
 app.command("tiles")(serving.tiles)
 app.command("anchor")(serving.anchor)
+app.command("summaries")(summaries)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Whose = Annotated[str | None, typer.Option("--replica", metavar="INSTITUTION", help="Whose replica to read.")]
 

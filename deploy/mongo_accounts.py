@@ -114,6 +114,9 @@ def own_part(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
         grant(EXCHANGE, "", "createCollection", "createIndex"),
         grant(EXCHANGE, "chunks", "find", "insert", "update"),  # kept for ever; readers check each digest
         grant(EXCHANGE, "topics", "find", "insert", "update", "remove"),
+        # Sealed summaries lie apart, so that an erasure can remove them.
+        grant(EXCHANGE, "summaries", "find", "insert", "update", "remove"),
+        grant(EXCHANGE, "summaries_asked", "find", "insert", "update", "remove"),
     ]
     grants += [grant(f"xinglin_{other}", ENVELOPES, "find") for other in institutions if other != institution]
     own = [{"role": "readWrite", "db": f"{part}_{institution}"} for part in ("xinglin", "ledger")]

@@ -23,6 +23,7 @@ import yaml
 
 from console.region.region import pools
 from ledger.genesis import Genesis
+from ledger.key_grants import make_region_grant
 from ledger.opening import KEY_FILE, VOTES_FILE
 from ledger.policy import default_policies
 from ledger.votes import VoteStore
@@ -192,8 +193,14 @@ def accounts_of(state: Path, region: Region) -> dict[str, dict[str, str]]:
 
 
 def hand_out(state: Path, genesis: Genesis) -> None:
-    """Every node's home and the region's folder hold genesis and anchor."""
+    """Every node's home and the region's folder hold genesis, anchor, and the region's key wrapped to each member."""
+    standing = state / "region" / "region.keys"
+    keys = (
+        standing.read_bytes() if standing.exists() else make_region_grant(genesis.chain_id, genesis.validators.members)
+    )
+    write(standing, keys, 0o644)  # before anybody has it: there is one such key for ever
     for folder in (*sorted((state / "nodes").iterdir()), state / "region"):  # the region's last: it marks a chain
+        write(folder / "region.keys", keys, 0o644)
         write(folder / "anchor.json", genesis.anchor(), 0o644)
         write(folder / "genesis.bin", genesis.encode(), 0o644)
 

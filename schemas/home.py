@@ -32,6 +32,11 @@ class Home:
         return self.path / "genesis.bin"
 
     @property
+    def region_grant(self) -> Path:
+        """The region's key for pseudonyms, wrapped to every member's key: no secret, the same on every machine."""
+        return self.path / "region.keys"
+
+    @property
     def anchor(self) -> Path:
         """What an offline verifier trusts; made from genesis and given to whoever checks proofs."""
         return self.path / "anchor.json"

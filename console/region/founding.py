@@ -7,6 +7,7 @@ import secrets
 
 from console.region.processes import write
 from ledger.genesis import Genesis
+from ledger.key_grants import make_region_grant
 from ledger.opening import KEY_FILE, VOTES_FILE
 from ledger.policy import default_policies
 from ledger.votes import VoteStore
@@ -38,6 +39,7 @@ def found(home: Home) -> Genesis:
         # Only before there is a chain: a vote store that is missing later is lost state, and the node must say so.
         if not (home.keys(id_) / VOTES_FILE).exists():
             VoteStore.create(home.keys(id_) / VOTES_FILE, key)
+    write(home.region_grant, make_region_grant(genesis.chain_id, genesis.validators.members))
     write(home.anchor, genesis.anchor())
     write(home.genesis, genesis.encode())  # last: it marks that all before it is there
     return genesis

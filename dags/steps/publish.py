@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from dags.steps import summaries
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
 from ledger.leaves import leaves_of
@@ -32,8 +33,10 @@ def submit(institution: str, at: Site | None = None) -> dict[str, int]:
         sent = outbox.sent(submission.id, signed.tx_id.hex(), seq, signed.tx)
         if sent.state == "sent":  # else another run offered it, and it is through already
             at.exchange.post_submission(sent.tx, signed.leaves)
+            summaries.offer(institution, bytes.fromhex(sent.tx_id), submission.entries, at)
         counts["entries"] += len(submission.entries)
         counts["batches"] += 1
+    summaries.rotate(institution, at)
     counts["open"] = len(outbox.outstanding())
     log.info("submit %s: %s", institution, counts)
     return counts

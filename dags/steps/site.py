@@ -10,8 +10,10 @@ from pymongo import MongoClient
 from ledger.exchange import MongoExchange
 from ledger.genesis import Genesis
 from ledger.notary import Notary
-from ledger.opening import load_genesis, open_node, replica_database
+from ledger.opening import load_genesis, open_node, open_region_key, open_summaries, replica_database
 from ledger.replica import Replica
+from ledger.summary_board import MongoBoard
+from ledger.summary_store import SummaryStore
 from schemas.home import Home
 from schemas.region import Region, load_region
 from schemas.source import Source, load_source, load_sources
@@ -45,6 +47,11 @@ class Site:
         """Where nodes leave each other signed bytes; trusted by nobody."""
         return MongoExchange(self.client["xinglin_exchange"])
 
+    @cached_property
+    def board(self) -> MongoBoard:
+        """Where institutions leave each other sealed summaries; trusted by nobody."""
+        return MongoBoard(self.client["xinglin_exchange"])
+
     def sources(self) -> tuple[Source, ...]:
         """Every onboarded source, in order of id."""
         return load_sources(self.home.sources)
@@ -64,13 +71,20 @@ class Site:
     @cache  # noqa: B019  (one site lives as long as its process)
     def vault(self, institution: str) -> Vault:
         """Open an institution's vault."""
-        database = self.client[f"xinglin_{institution}"]
-        return Vault(database, self.keystore(institution), institution, self.genesis.chain_id)
+        database, keystore = self.client[f"xinglin_{institution}"], self.keystore(institution)
+        key = keystore.signing_key if self.home.node_socket is None else self.node(institution)
+        secret = open_region_key(self.home, self.genesis, institution, key)
+        return Vault(database, keystore, institution, self.genesis.chain_id, region_key=secret)
 
     @cache  # noqa: B019
     def node(self, institution: str) -> Notary:
         """Reach an institution's node: behind its socket, or opened here, with its key where the keystore is here."""
         return open_node(self.home, institution, self.client)
+
+    @cache  # noqa: B019
+    def summaries(self, institution: str) -> SummaryStore:
+        """Open an institution's copy of everybody's sealed summaries, where this machine reaches its database."""
+        return open_summaries(self.home, institution, self.client)
 
     @cache  # noqa: B019
     def replica(self, institution: str) -> Replica:

@@ -8,11 +8,14 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from ledger.errors import Halted
+from ledger.errors import Halted, Refused
 from ledger.genesis import Genesis
+from ledger.key_grants import Decrypts, region_key
 from ledger.node import Node
 from ledger.notary import Notary
 from ledger.replica import Replica
+from ledger.summary_board import MongoBoard
+from ledger.summary_store import StoredSummaries, SummaryStore
 from ledger.votes import VoteStore
 from schemas.errors import ConfigurationError
 from schemas.home import Home
@@ -80,6 +83,37 @@ def load_genesis(home: Home) -> Genesis:
         return Genesis.load(home.genesis.read_bytes())
     except FileNotFoundError:
         raise ConfigurationError("no genesis here; `xinglin up` makes one, a region hands one out") from None
+
+
+def open_summaries(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> SummaryStore:
+    """Return an institution's copy of everybody's sealed summaries, in the database of its replica.
+
+    Raises:
+        ConfigurationError: There is no genesis here.
+        Halted: The database holds another chain.
+    """
+    database = replica_database(home, institution, client)
+    return SummaryStore(
+        database,
+        Replica(database, load_genesis(home)),
+        institution,
+        MongoBoard(client["xinglin_exchange"]),
+        StoredSummaries(client, institution),
+    )
+
+
+def open_region_key(home: Home, genesis: Genesis, institution: str, key: Decrypts) -> bytes | None:
+    """Return the region's key for pseudonyms; None where this home was given none, and then makes no summaries.
+
+    Raises:
+        Halted: The file is another chain's, or damaged.
+    """
+    if not home.region_grant.exists():
+        return None
+    try:
+        return region_key(home.region_grant.read_bytes(), genesis.chain_id, institution, key)
+    except Refused as error:
+        raise Halted(f"{home.region_grant.name}: {error}; get it again from who founded the region") from None
 
 
 def replica_database(home: Home, institution: str, client: MongoClient[dict[str, Any]]) -> Database[dict[str, Any]]:

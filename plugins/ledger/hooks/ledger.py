@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from ledger.discretion import account
 from schemas.home import Home
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from ledger.carrier import Carrier
     from ledger.exchange import MongoExchange
+
+
+log = logging.getLogger(__name__)
 
 
 class LedgerHook(BaseHook):
@@ -50,6 +55,22 @@ class LedgerHook(BaseHook):
         from ledger.opening import open_node
 
         return Carrier(open_node(self.home, institution, self.client), self.exchange)
+
+    def follow_summaries(self, institution: str) -> None:
+        """The institution's sealed summaries are what the chain says by now, or will be after the next block."""
+        from pymongo.errors import PyMongoError
+
+        from ledger.errors import LedgerError
+        from ledger.opening import open_summaries
+
+        try:
+            done = open_summaries(self.home, institution, self.client).follow()
+        except (LedgerError, PyMongoError) as error:  # a block stands without them, and they are asked for again
+            log.warning(
+                "summaries of %s: not followed now (%s); again after the next block", institution, account(error)
+            )
+            return
+        log.info("summaries of %s: %d came, %d purged, %d missing", institution, done.stored, done.purged, done.missing)
 
     def close(self) -> None:
         """Let go of the database, where it was asked for."""

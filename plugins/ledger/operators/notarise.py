@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, Context
@@ -89,7 +90,10 @@ class ApplyOperator(NodeOperator):
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
         """Verify the certificate, execute again, store; the goal is the height that ``commit`` saw."""
-        return carrier.apply(place_of(context["ti"].xcom_pull(task_ids="commit"))[0])
+        applied = carrier.apply(place_of(context["ti"].xcom_pull(task_ids="commit"))[0])
+        with closing(LedgerHook()) as hook:
+            hook.follow_summaries(self.institution)
+        return applied
 
 
 class CatchUpOperator(NodeOperator):
