@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--database", help="SQLAlchemy address of Airflow's database; SQLite without it")
     chosen = parser.parse_args()
     count = chosen.blocks or (2 if chosen.quick else 10)
-    with rehearsed(chosen.database, round_seconds=60, clock_drift_ms=600_000) as region:
+    with rehearsed(database=chosen.database, round_seconds=60, clock_drift_ms=600_000) as region:
         measure(region, chosen.entries)  # the first one loads what every later one finds loaded
         blocks = [measure(region, chosen.entries) for _ in range(count)]
         failed = [run["dag_run_id"] for run in region.runs() if run["state"] == "failed"]

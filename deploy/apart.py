@@ -20,8 +20,8 @@ def can_part() -> bool:
     return os.geteuid() == 0
 
 
-def apart(user: int, command: Sequence[str], scratch: Path) -> list[str]:
-    """Return the command that runs ``command`` as a user and group of this number, with no other group or right.
+def apart(user: int, command: Sequence[str], scratch: Path, groups: Sequence[int] = ()) -> list[str]:
+    """Return the command that runs ``command`` as a user and group of this number, with no rights beside theirs.
 
     Where a folder on the way to the interpreter is closed to others, as ``/root`` is, the process gets a view of its
     own in which that folder holds what it needs and nothing else.
@@ -30,10 +30,12 @@ def apart(user: int, command: Sequence[str], scratch: Path) -> list[str]:
         user: Its number; it needs no name on this machine.
         command: What to run.
         scratch: A folder of root's for the moment in between.
+        groups: Other groups it belongs to.
     """
     if not can_part():
         return list(command)
-    begin = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs", "--", *command]
+    others = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+    begin = ["setpriv", f"--reuid={user}", f"--regid={user}", others, "--no-new-privs", "--", *command]
     closed = {folder: [one for one in NEEDED if folder in one.parents] for folder in filter(None, map(_closed, NEEDED))}
     if not closed:
         return begin

@@ -219,6 +219,7 @@ SERVERS: tuple[type[Server], ...] = (Postgres, MariaDb, Orthanc)
 #: Programs that tests start themselves, again and again, by the packages of Debian that hold them.
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "mosquitto": ("mosquitto",),
+    "redis-server": ("redis-server",),  # the broker of a rehearsed region
 }
 
 

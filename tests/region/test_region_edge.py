@@ -22,12 +22,14 @@ BLOCKS = 20
 PATIENCE = 900.0
 SUBMITTER = "hospital-district"
 VALIDATOR = "nursing-home"
+#: Its node is a process of its own: its worker has no key.
+NODED = "hospital-north"
 
 
 @pytest.fixture(scope="module")
 def region() -> Iterator[Rehearsal]:
     """The region, up; its rounds last longer than a busy machine takes for a step."""
-    with rehearsed(round_seconds=45, clock_drift_ms=600_000) as running:
+    with rehearsed(noded=[NODED], round_seconds=45, clock_drift_ms=600_000) as running:
         yield running
 
 
@@ -67,6 +69,11 @@ def test_an_institution_reads_its_own_home_only(region: Rehearsal) -> None:
     for folder in ("nodes/control", "mongo", "run", "secrets"):
         assert region.run_as(SUBMITTER, "ls", str(region.folder / folder)).returncode != 0
     assert region.run_as(SUBMITTER, "cat", str(region.folder / "passwords.json")).returncode != 0
+    node = region.node_home(NODED)
+    for name in ("key-password", f"keys/{NODED}/sm2.pem", f"keys/{NODED}/votes.sqlite"):
+        assert (node / name).is_file()
+        assert region.run_as(NODED, "cat", str(node / name)).returncode != 0, "a worker's code must not read the key"
+    assert not list(region.own(NODED).rglob("*.pem"))
     assert region.run_as(SUBMITTER, "id", "-u").stdout.strip() == str(region.user(SUBMITTER))
 
 
