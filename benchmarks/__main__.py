@@ -30,7 +30,8 @@ LIMITS = {
     "fhir_corpora": 120,
     "hl7v2_facts": 60,
     "cda_facts": 60,
-    "ledger_speed": 130,
+    "ledger_speed": 400,
+    "ledger_growth": 2_400,
     "flow_speed": 290,
 }
 #: Seconds a script has to stop what it started, once its time is over.

@@ -28,14 +28,22 @@ class FreshRegion:
 
 
 @contextmanager
-def fresh_region() -> Iterator[FreshRegion]:
-    """Yield a region of the repository's ``region.yaml`` and ``sources/``; nothing of it is left afterwards."""
+def fresh_region(described: str | None = None) -> Iterator[FreshRegion]:
+    """Yield a region of its own; nothing of it is left afterwards.
+
+    Args:
+        described: Content of its region.yaml; the repository's where None. Its sources are the repository's.
+    """
     with tempfile.TemporaryDirectory(prefix="xinglin-bench-") as folder:
         for name in ("XINGLIN_REGION", "XINGLIN_SOURCES", "MONGODB_URI_FILE"):
             os.environ.pop(name, None)
         server = start_mongod(Path(folder) / "mongo", free_port())
         try:
             os.environ["XINGLIN_HOME"], os.environ["MONGODB_URI"] = str(Path(folder) / "home"), server.uri
+            if described is not None:
+                region = Path(folder) / "region.yaml"
+                region.write_text(described, encoding="utf-8")
+                os.environ["XINGLIN_REGION"] = str(region)
             home = Home.from_environment()
             found(home)
             yield FreshRegion(home, server.process.pid)

@@ -1,12 +1,17 @@
-"""Entries a second through batch, block, verification by four validators and CommitQC; milliseconds to verify a proof.
+"""Entries a second through batch, block, verification by 4 and 7 validators and CommitQC; where the time goes; proofs.
 
-    python benchmarks/ledger_speed.py [--entries 1000 10000 100000] [--quick]
+    python benchmarks/ledger_speed.py [--entries 1000 10000 100000] [--validators 4 7] [--quick]
 
-The region of region.yaml on a real mongod: every institution has its own replica, key and vote store. One producer
-signs a batch of N sealed records and makes the block of it; the four other voters execute it again from the leaves,
-read their sample of envelopes back and sign; all five commit to the PrepareQC; the CommitQC is made. All of it happens
-in one process, one institution after the other: in a region they verify side by side. Applying the final block to the
-six replicas is timed beside it. Prints the tables and writes bench-results/ledger_speed.json.
+A region of its own on a real mongod: every institution has its own replica, key and vote store. One producer signs a
+batch of N sealed records and makes the block of it; 4 or 7 other voters execute it again from the leaves, read their
+sample of envelopes back and sign; all commit to the PrepareQC; the CommitQC is made. Three figures of it:
+
+- serial: all of it in one process, one institution after the other;
+- side by side: the same validators, each in a process of its own on this machine, the rest as before;
+- on machines of their own: batch, block, the slowest validator's share, the certificates: what a region waits for.
+
+Applying the final block to all replicas is timed beside it. Prints the tables and writes
+bench-results/ledger_speed.json.
 """
 
 from __future__ import annotations
@@ -14,61 +19,57 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+from consortium import AUDITOR, Apart, Consortium, apart, described
 from fresh_region import fresh_region
+from parts import NAMES, Parts
+from pymongo import monitoring
 from report import options, table, write
 from spent import Spent, spending
 
 from dags.steps.site import Site
-from ledger.node import Node
+from ledger.notary import Notary
 from ledger.proof import verify_proof
 from ledger.proposal import Proposal
 from ledger.proving import prove
 from schemas.records import Entry
-from shangmi import sm3
 
-#: An envelope of the size that the vault gives a laboratory value.
-ENVELOPE_BYTES = 800
-PARTS = ("batch", "block", "verify", "votes", "apply")
-#: Parts that lead to the CommitQC.
-TO_COMMIT = PARTS[:-1]
+STEPS = ("batch", "block", "verify", "votes", "apply")
+#: Steps that lead to the CommitQC.
+TO_COMMIT = STEPS[:-1]
+#: Transactions a second that Fabric's authors published (Androulaki et al., EuroSys 2018: 2,900 in its own setting).
+FABRIC = 2_900
+_T = TypeVar("_T")
 
 
-class Consortium:
-    """Every node of the region, driven by one hand; ``spent`` grows part by part."""
+class Measured(Consortium):
+    """A consortium whose blocks are timed step by step.
 
-    def __init__(self, at: Site, mongod: int) -> None:
-        self.at = at
-        self.nodes = [at.node(one.id) for one in at.region.institutions]
-        self.voters = [one for one in self.nodes if one.is_voter]
-        self.spent = {part: Spent() for part in PARTS}
+    Attributes:
+        spent: What each step cost.
+        waited: Seconds to the CommitQC where every validator has a machine of its own: of each step the slowest.
+        parts: Where the time to the CommitQC went.
+    """
+
+    def __init__(self, at: Site, mongod: int, parts: Parts) -> None:
+        super().__init__(at)
+        self.parts = parts
         self._mongod = mongod
-        self._random = random.Random(20261101)
+        self.begin()
 
-    def producer(self) -> Node:
-        """Return whose turn it is."""
-        wanted = self.nodes[0].producer()
-        return next(one for one in self.nodes if one.institution == wanted)
-
-    def seal(self, institution: str, count: int) -> list[Entry]:
-        """Return entries of records that lie in the institution's vault for validators to read back."""
-        documents, made = [], []
-        for _ in range(count):
-            rid, envelope = self._random.randbytes(16), self._random.randbytes(ENVELOPE_BYTES)
-            locator = f"{rid.hex()}.1"
-            documents.append({"_id": locator, "envelope": envelope})
-            commit, summary = self._random.randbytes(32), self._random.randbytes(32)
-            made.append(Entry(rid, 1, sm3(envelope), commit, summary, len(envelope), 14, locator))
-        self.at.client[f"xinglin_{institution}"]["records"].insert_many(documents, ordered=False)
-        return made
+    def begin(self) -> None:
+        """Nothing was measured yet."""
+        self.spent = {step: Spent() for step in STEPS}
+        self.waited = 0.0
+        self.parts.seconds.clear()
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add what the body costs to a part."""
+    def step(self, name: str) -> Iterator[None]:
+        """Add what the body costs to a step."""
         with spending(self._mongod) as spent:
             yield
         total = self.spent[name]
@@ -76,67 +77,109 @@ class Consortium:
         total.cpu += spent.cpu
         total.mongod += spent.mongod
 
-    def decide(self, entries: list[Entry]) -> bytes:
-        """Take entries from batch to final block; return the leaves as they were signed."""
+    def decide(self, entries: list[Entry], validators: Apart | None = None) -> None:
+        """Take entries from batch to final block; the validators verify in this process, or apart."""
         producer = self.producer()
         others = [one for one in self.voters if one is not producer]
-        with self.part("batch"):
-            batch = producer.submit(entries, producer.next_seq(), "records")
-        with self.part("block"):
-            proposal = producer.propose([(batch.tx, batch.leaves)])
-            assert proposal is not None
-        with self.part("verify"):
-            prepares = [one.prepare(proposal) for one in others]
-        with self.part("votes"):
-            prepares.append(producer.prepare(proposal))
-            prepare_qc = producer.assemble_prepare(prepares)
-            assert prepare_qc is not None
-            commits = [one.commit(prepare_qc, proposal) for one in self.voters]
-            commit_qc = producer.assemble_commit(commits)
-            assert commit_qc is not None
-        with self.part("apply"):
+        with self.parts.watching():
+            with self.step("batch"):
+                batch = self._alone(lambda: producer.submit(entries, producer.next_seq(), "records"))
+            with self.step("block"):
+                proposal = self._alone(lambda: producer.propose([(batch.tx, batch.leaves)]))
+                assert proposal is not None
+            with self.step("verify"):
+                if validators is None:
+                    prepares = self._each(others, lambda one: one.prepare(proposal))
+                else:
+                    prepares = validators.prepare([one.institution for one in others], proposal)
+            with self.step("votes"):
+                prepares.append(self._alone(lambda: producer.prepare(proposal)))
+                prepare_qc = self._alone(lambda: producer.assemble_prepare(prepares))
+                assert prepare_qc is not None
+                commits = self._each(self.voters, lambda one: one.commit(prepare_qc, proposal))
+                commit_qc = self._alone(lambda: producer.assemble_commit(commits))
+                assert commit_qc is not None
+        with self.step("apply"):
             opened = Proposal.decode(proposal)
             for one in self.nodes:
                 one.apply(opened.block, commit_qc, opened.bodies)
-        return batch.leaves
+
+    def _alone(self, do: Callable[[], _T]) -> _T:
+        begun = time.perf_counter()
+        given = do()
+        self.waited += time.perf_counter() - begun
+        return given
+
+    def _each(self, nodes: list[Notary], do: Callable[[Notary], bytes]) -> list[bytes]:
+        """Return what each node gives, one after the other; the slowest is waited for."""
+        given, slowest = [], 0.0
+        for one in nodes:
+            begun = time.perf_counter()
+            given.append(do(one))
+            slowest = max(slowest, time.perf_counter() - begun)
+        self.waited += slowest
+        return given
 
 
-def measure(count: int, blocks: int, proofs: int) -> dict[str, Any]:
+def measure(validators: int, count: int, blocks: int, proofs: int, parts: Parts) -> dict[str, Any]:
     """Return the report of one size: ``blocks`` blocks of ``count`` entries, then proofs of records of theirs."""
-    with fresh_region() as region:
+    with fresh_region(described(validators + 1)) as region:
         at = Site(region.home)
-        consortium = Consortium(at, region.mongod)
-        consortium.decide(consortium.seal(consortium.producer().institution, 10))  # loads what the first block loads
-        consortium.spent = {part: Spent() for part in PARTS}
-        held: list[tuple[str, Entry]] = []
-        for _ in range(blocks):
-            publisher = consortium.producer().institution
-            entries = consortium.seal(publisher, count)
-            consortium.decide(entries)
-            held += [(publisher, one) for one in entries]
-        chosen = random.Random(1).sample(held, min(proofs, len(held)))
-        proving = prove_and_verify(at, chosen)
+        consortium = Measured(at, region.mongod, parts)
+        for _ in range(3):  # each producer's turn once: loads what the first block loads
+            consortium.decide(consortium.seal(consortium.producer().institution, 10))
+        consortium.begin()
+        held = decide(consortium, count, blocks)
+        report = {**figures(consortium, count * blocks, validators), "work": parts.shares()}
+        proving = prove_and_verify(at, random.Random(1).sample(held, min(proofs, len(held))))
+        beside = side_by_side(consortium, count, blocks)
         at.client.close()
-    return {"entries": count, "blocks": blocks, **figures(consortium.spent, count * blocks), "proofs": proving}
+    return {
+        "validators": validators, "entries": count, "blocks": blocks, **report,
+        "entries_per_second_side_by_side": beside, "proofs": proving,
+    }  # fmt: skip
 
 
-def figures(spent: dict[str, Spent], entries: int) -> dict[str, Any]:
-    """Return what the parts come to."""
-    wall = sum(spent[part].wall for part in TO_COMMIT)
-    work = sum(spent[part].work for part in TO_COMMIT)
+def decide(consortium: Measured, count: int, blocks: int, validators: Apart | None = None) -> list[tuple[str, Entry]]:
+    """Make blocks; return each record with its publisher."""
+    held: list[tuple[str, Entry]] = []
+    for _ in range(blocks):
+        publisher = consortium.producer().institution
+        entries = consortium.seal(publisher, count)
+        consortium.decide(entries, validators)
+        held += [(publisher, one) for one in entries]
+    return held
+
+
+def side_by_side(consortium: Measured, count: int, blocks: int) -> int:
+    """Return entries a second to the CommitQC with every validator in a process of its own on this machine."""
+    with apart([one.institution for one in consortium.voters]) as validators:
+        decide(consortium, min(count, 10), 3, validators)
+        consortium.begin()
+        decide(consortium, count, blocks, validators)
+    return round(count * blocks / sum(consortium.spent[step].wall for step in TO_COMMIT))
+
+
+def figures(consortium: Measured, entries: int, validators: int) -> dict[str, Any]:
+    """Return what the steps come to."""
+    spent = consortium.spent
+    wall = sum(spent[step].wall for step in TO_COMMIT)
+    work = sum(spent[step].work for step in TO_COMMIT)
     return {
         "entries_per_second": round(entries / wall),
+        "entries_per_second_own_machines": round(entries / consortium.waited),
+        "times_fabric": round(entries / consortium.waited / FABRIC, 1),
         "entries_per_cpu_second": round(entries / work),
         "entries_per_second_applied": round(entries / (wall + spent["apply"].wall)),
-        "share": {part: round(spent[part].wall / wall, 3) for part in TO_COMMIT},
-        "one_validator_entries_per_second": round(4 * entries / spent["verify"].wall),
-        "parts": {part: one.figures() for part, one in spent.items()},
+        "share": {step: round(spent[step].wall / wall, 3) for step in TO_COMMIT},
+        "one_validator_entries_per_second": round(validators * entries / spent["verify"].wall),
+        "parts": {step: one.figures() for step, one in spent.items()},
     }
 
 
 def prove_and_verify(at: Site, records: list[tuple[str, Entry]]) -> dict[str, Any]:
     """Make a proof file of each record from the auditor's replica, and verify it as an offline reader would."""
-    replica, anchor = at.node("health-commission").replica, at.home.anchor.read_bytes()
+    replica, anchor = at.replica(AUDITOR), at.home.anchor.read_bytes()
     proving, verifying, sizes = [], [], []
     for institution, entry in records:
         envelope = at.client[f"xinglin_{institution}"]["records"].find_one({"_id": entry.locator})
@@ -161,43 +204,51 @@ def prove_and_verify(at: Site, records: list[tuple[str, Entry]]) -> dict[str, An
 def show(report: dict[str, Any]) -> None:
     """Print the tables."""
     sizes = report["sizes"]
-    print("batch -> block -> four validators' full verification -> CommitQC of five voters; one process, real mongod")
+    print("batch -> block -> full verification by other voters -> CommitQC of all: entries/s, real mongod")
     speed = {
-        "entries a block": "entries", "blocks": "blocks", "entries/s": "entries_per_second",
-        "entries/CPU s": "entries_per_cpu_second", "with 6 applied": "entries_per_second_applied",
-        "one validator/s": "one_validator_entries_per_second",
+        "validators": "validators", "entries a block": "entries", "blocks": "blocks", "serial": "entries_per_second",
+        "side by side": "entries_per_second_side_by_side", "own machines": "entries_per_second_own_machines",
+        "x Fabric": "times_fabric", "one validator": "one_validator_entries_per_second",
+        "with all applied": "entries_per_second_applied", "a CPU second": "entries_per_cpu_second",
     }  # fmt: skip
-    rows = [
-        [*(one[name] for name in speed.values()), *(f"{one['share'][part]:.0%}" for part in TO_COMMIT)] for one in sizes
-    ]
-    print(table((*speed, *TO_COMMIT), rows), "\n")
+    print(table([*speed], [[one[name] for name in speed.values()] for one in sizes]), "\n")
+    print("where the time to the CommitQC goes, all institutions together")
+    where = [
+        [one["validators"], one["entries"], *(f"{one['share'][step]:.0%}" for step in TO_COMMIT),
+         *(f"{one['work'][part]:.0%}" for part in NAMES)] for one in sizes
+    ]  # fmt: skip
+    print(table(("validators", "entries a block", *TO_COMMIT, *NAMES), where), "\n")
     for one in sizes:
-        parts = [(part, cost["wall"], cost["cpu"], cost["mongod"]) for part, cost in one["parts"].items()]
-        print(f"{one['blocks']} blocks of {one['entries']:,}")
-        print(table(("part", "wall s", "our CPU s", "mongod CPU s"), parts), "\n")
-    print("one proof file with its envelope, median")
+        rows = [(step, cost["wall"], cost["cpu"], cost["mongod"]) for step, cost in one["parts"].items()]
+        print(f"{one['validators']} validators, {one['blocks']} blocks of {one['entries']:,}")
+        print(table(("step", "wall s", "our CPU s", "mongod CPU s"), rows), "\n")
+    print("one proof file with its envelope and a signature of every voter, median")
     proof = {
         "files": "number", "verify ms": "verify_ms", "slowest ms": "verify_ms_slowest", "make ms": "prove_ms",
         "bytes": "bytes",
     }  # fmt: skip
-    rows = [[one["entries"], *(one["proofs"][name] for name in proof.values())] for one in sizes]
-    print(table(("entries a block", *proof), rows))
+    rows = [[one["validators"] + 1, one["entries"], *(one["proofs"][name] for name in proof.values())] for one in sizes]
+    print(table(("signatures", "entries a block", *proof), rows))
 
 
 def main() -> None:
     """Measure and report."""
     parser = options(__doc__)
     parser.add_argument("--entries", type=int, nargs="+", help="entries in a block (1000 10000 100000)")
+    parser.add_argument("--validators", type=int, nargs="+", help="voters beside the producer (4 7)")
     parser.add_argument("--proofs", type=int, help="proof files of each size (200; fewer of blocks above 10,000)")
     chosen = parser.parse_args()
     counts = chosen.entries or ([100, 1_000] if chosen.quick else [1_000, 10_000, 100_000])
+    parts = Parts()
+    monitoring.register(parts)
     sizes = []
-    for count in counts:
-        # Small blocks are many, since one takes no longer than the noise; a large one is enough twice.
-        blocks = 1 if chosen.quick else max(2, min(10, 50_000 // count))
-        # Making a proof reads all leaves of its batch.
-        proofs = chosen.proofs or (20 if chosen.quick else min(200, 2_000_000 // count))
-        sizes.append(measure(count, blocks, proofs))
+    for validators in chosen.validators or ([4] if chosen.quick else [4, 7]):
+        for count in counts:
+            # Small blocks are many, since one takes no longer than the noise; a large one is enough twice.
+            blocks = 1 if chosen.quick else max(2, min(10, 50_000 // count))
+            # Making a proof reads all leaves of its batch.
+            proofs = chosen.proofs or (20 if chosen.quick else min(200, 2_000_000 // count))
+            sizes.append(measure(validators, count, blocks, proofs, parts))
     report = {"sizes": sizes, "quick": chosen.quick}
     show(report)
     write(chosen.results, "ledger_speed", report)

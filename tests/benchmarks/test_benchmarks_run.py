@@ -51,10 +51,22 @@ def test_the_ledger_is_measured_to_the_commit_certificate_and_proofs_are_verifie
     report, printed = figures(tmp_path, "ledger_speed")
     for size in report["sizes"]:
         assert size["entries_per_second"] > 0
+        assert size["entries_per_second_side_by_side"] > 0 and size["entries_per_second_own_machines"] > 0
         assert sum(size["share"].values()) == pytest.approx(1, abs=0.01)
+        assert sum(size["work"].values()) == pytest.approx(1, abs=0.01) and size["work"]["hashing"] > 0
         assert 0 < size["proofs"]["verify_ms"] <= size["proofs"]["verify_ms_slowest"]
     assert "entries/s" in printed
     assert "verify ms" in printed
+
+
+@pytest.mark.mongo
+def test_an_entrys_cost_is_measured_on_chains_of_two_lengths_and_a_newcomer_catches_up(tmp_path: Path) -> None:
+    report, printed = figures(tmp_path, "ledger_growth")
+    assert [one["blocks"] for one in report["growth"]] == [10, 40]
+    for one in report["growth"]:
+        assert one["entry_us"] == pytest.approx(sum(one["steps_us"].values()), abs=0.05)
+    assert [one["entries"] > 0 < one["blocks_per_second"] for one in report["catch_up"]] == [True, True]
+    assert "us an entry" in printed and "blocks/s" in printed
 
 
 def test_conversion_is_measured_without_the_peer_where_that_is_asked_for(tmp_path: Path) -> None:
