@@ -9,7 +9,6 @@ from ledger.leaves import MAX_LEAVES
 from shangmi import sm3
 
 SUBMIT_BATCH = 1
-MAX_TX = 1_024
 _DOMAIN = b"XL/TX/1\0"
 
 

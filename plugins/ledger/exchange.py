@@ -109,6 +109,13 @@ class Exchange(ABC):
                 left -= len(leaves)
         return found
 
+    def transactions(self) -> Iterator[bytes]:
+        """Yield the transactions offered and not yet retired, without their leaves."""
+        for pair in self.read("submissions", _PAIR):
+            tx = self.get(pair.decode("ascii", "replace").partition("\n")[0], MAX_TRANSACTION)
+            if tx is not None:
+                yield tx
+
     def retire_submission(self, tx: bytes, leaves: bytes) -> None:
         """Offer a batch no longer, after it is final or has lapsed."""
         pair = sm3(tx).hex(), sm3(leaves).hex()

@@ -26,8 +26,8 @@ from ledger.roster import Registration
 from ledger.rules import ACCEPTED, Outcome
 from ledger.smt import StateChange, state_key, value_hash
 from ledger.state import ACTIVE, INSTITUTION, SEEN, BatchState, InstitutionState, batch_key
-from ledger.transaction import Transaction
-from ledger.transactions import open_transaction
+from ledger.transaction import DOMAIN, Transaction
+from ledger.transactions import CREDIT_FACTS, open_transaction
 from ledger.view import ChainView
 from ledger.working_state import WorkingState
 from shangmi import PublicKey
@@ -92,9 +92,12 @@ class Execution:
         self._change: StateChange | None = None
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to make a block for."""
-        return not self.transactions and not self.evidence
+    def is_idle(self) -> bool:
+        """Whether there is nothing to make a block for: facts for credit alone can go with the next one.
+
+        Each block leaves somebody's vote out, and so gives rise to a fact; blocks would never end.
+        """
+        return not self.evidence and all(data[len(DOMAIN)] in CREDIT_FACTS for data in self.transactions)
 
     def prefetch(self, transactions: Sequence[bytes]) -> None:
         """Read at once what checking these transactions will ask of the state."""

@@ -278,7 +278,7 @@ class Node:
             now = max(self._clock(), view.head.timestamp_ms + 1)
             execution = Execution(self.genesis, view, Terms(view.commit_qc, self.id, round, now))
             collect(execution, offered, evidence, on_skip)
-            if execution.is_empty:
+            if execution.is_idle:
                 return None
             block, bodies = execution.block(), tuple(execution.bodies)
         self._judgement.remember(block.header, bodies, execution)

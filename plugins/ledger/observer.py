@@ -6,12 +6,11 @@ verified here, by a node that executes every block itself and signs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pymongo import MongoClient
 
-from ledger.batch import MAX_TX
 from ledger.block import Block
 from ledger.carrier import catch_up
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT
@@ -97,7 +96,7 @@ class Observer:
 
     def is_idle(self, place: Place) -> bool:
         """Say whether no round was given up at this height, and all that is offered is final, lapsed or rubbish."""
-        return not place.round and not any(self._is_open(tx) for tx in self._offered())
+        return not place.round and not any(self._is_open(tx) for tx in self._exchange.transactions())
 
     def _is_open(self, tx: bytes) -> bool:
         try:
@@ -105,13 +104,6 @@ class Observer:
         except Refused:
             return False
         return fate.height is None and not fate.lapsed
-
-    def _offered(self) -> Iterator[bytes]:
-        """Yield the transactions offered, without their leaves."""
-        for pair in self._exchange.read("submissions", _PAIR):
-            tx = self._exchange.get(pair.decode("ascii", "replace").partition("\n")[0], MAX_TX)
-            if tx is not None:
-                yield tx
 
     def would_propose(self, place: Place) -> bool:
         """Say whether an honest producer proposes there: one that does not is dead, or silent.
@@ -124,7 +116,7 @@ class Observer:
         terms = Terms(view.commit_qc, self._node.id, 0, view.head.timestamp_ms + 1)
         execution = Execution(self._node.genesis, view, terms)
         collect(execution, self._exchange.submissions())
-        return not execution.is_empty
+        return not execution.is_idle
 
     def patience(self, place: Place) -> int:
         """Return by how much a round's time is longer: doubled each time that all producers had their turn."""

@@ -24,6 +24,9 @@ TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
     )
 }
 
+#: Types that only say something for credit.
+CREDIT_FACTS: Final = frozenset({LateVote.TYPE, Missed.TYPE})
+
 
 def open_transaction(data: bytes) -> Transaction | SubmitBatch:
     """Return the transaction that these bytes are, or raise Malformed; nothing in it is verified yet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from ledger.evidence import Conviction, convict, find_evidence
 from ledger.offences import BROKEN_BUILD
 from ledger.state import CREDIT, EVIDENCE, TALLY
 from ledger.statements import Voters
+from ledger.transactions import open_transaction
 from ledger.validators import institution_id
 from shangmi import sm3
 
@@ -63,7 +65,6 @@ class Watch:
 
     def __init__(self, replica: Replica, exchange: Exchange, node: Notary | None = None) -> None:
         self._replica, self._exchange, self._node = replica, exchange, node
-        self._offered: set[bytes] = set()
 
     def look(self, heights: int = HEIGHTS) -> Watched:
         """Return what was found in the last heights and the open one; it stands in the exchange."""
@@ -166,11 +167,18 @@ class Watch:
         draft = kind(**heading, **fields)
         heading["nonce"] = sm3(b"XL/WATCH/1\0" + draft.content())[:SHORT_ID]
         draft = kind(**heading, **fields)
-        if draft.tx_id in self._offered:
+        if draft.tx_id in self._offered():
             return False
         self._exchange.post_submission(node.sign(draft), b"")
-        self._offered.add(draft.tx_id)
         return True
+
+    def _offered(self) -> set[bytes]:
+        """Return the ids of the transactions that wait: a second signature would be other bytes."""
+        found = set()
+        for data in self._exchange.transactions():
+            with suppress(Refused):
+                found.add(open_transaction(data).tx_id)
+        return found
 
 
 def _proves(data: bytes, view: ReplicaView, voters: Voters) -> Conviction | None:

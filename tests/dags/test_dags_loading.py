@@ -76,7 +76,14 @@ def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_a
     returning = {f"catch_up_{one.id}" for one in region}
     assert {name for name in loaded["dags"] if name.startswith("catch_up_")} == returning
     rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_", "catch_up_"))}
-    assert rest >= {"notarise", "watch_sources", "compare_replicas"}
+    assert rest == {"notarise", "watch_sources", "compare_replicas", "watch_ledger", "audit_ledger"}
+
+
+def test_every_institution_watches_what_others_sign_where_its_node_is(loaded: dict[str, Any]) -> None:
+    region = load_region(ROOT / "region.yaml").institutions
+    watched = {name: task["queue"] for name, task in loaded["dags"]["watch_ledger"].items()}
+    assert watched == {f"look_{one.id}": f"node-{one.id}" for one in region if one.role != "member"}
+    assert set(loaded["dags"]["audit_ledger"]) == {"look_health-commission"}
 
 
 def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str, Any]) -> None:
