@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ledger.storage_check import StorageReport
 
 app = typer.Typer(help="The consortium's chain: blocks, who confirmed them, proofs.", no_args_is_help=True)
+app.command("summaries")(summaries)
 app.command("tiles")(serving.tiles)
 app.command("anchor")(serving.anchor)
-app.command("summaries")(summaries)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Whose = Annotated[str | None, typer.Option("--replica", metavar="INSTITUTION", help="Whose replica to read.")]
 

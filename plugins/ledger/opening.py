@@ -13,6 +13,7 @@ from ledger.genesis import Genesis
 from ledger.key_grants import Decrypts, region_key
 from ledger.node import Node
 from ledger.notary import Notary
+from ledger.own_signatures import certificates_of
 from ledger.replica import Replica
 from ledger.summary_board import MongoBoard
 from ledger.summary_store import StoredSummaries, SummaryStore
@@ -22,6 +23,8 @@ from schemas.home import Home
 from shangmi import PrivateKey, ShangmiError
 
 VOTES_FILE: Final = "votes.sqlite"
+#: Final blocks whose certificates are looked at for signatures that the vote store does not know, on opening.
+_LOOKED_AT: Final = 4
 KEY_FILE: Final = "sm2.pem"
 
 
@@ -70,7 +73,9 @@ def open_here(home: Home, institution: str, client: MongoClient[dict[str, Any]])
     if (folder / KEY_FILE).exists():
         key = signing_key(home, institution)
         votes = VoteStore(folder / VOTES_FILE)
-    return Node(genesis, institution, key, replica, votes, StoredEnvelopes(client), _now)
+    node = Node(genesis, institution, key, replica, votes, StoredEnvelopes(client), _now)
+    node.observe(certificates_of(replica, _LOOKED_AT))
+    return node
 
 
 def load_genesis(home: Home) -> Genesis:
