@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,8 @@ def serve(
         where = Listening(host, port, certificate, key, client_ca)
         server = make_server(make_app(served), where)
         say(f"{name}: {'https' if certificate else 'http'}://{host}:{port}/openapi.json")
-        server.run()
+        with suppress(SystemExit):  # uvicorn ends the process where it cannot listen
+            server.run()
     if not server.started:
         fail(f"could not listen at {host}:{port}; is it taken, or a file unreadable?")
 
