@@ -38,7 +38,7 @@ from ledger.motions import (
 )
 from ledger.policy_text import is_line
 from ledger.rules import Ledger, Outcome
-from ledger.state import GOV_BALLOT
+from ledger.state import ACTIVE, GOV_BALLOT, INSTITUTION, InstitutionState
 from ledger.transaction import Transaction
 
 #: Epochs after which a proposal without enough votes lapses.
@@ -63,7 +63,7 @@ class Count:
 
 
 def count_votes(ledger: Ledger, change: Change, ballots: Mapping[bytes, int]) -> Count:
-    """Return how the votes stand by the set of this height; only who is active now counts for it.
+    """Return how the votes stand by the set of this height; only who is neither frozen, removed nor convicted now counts.
 
     A regulator's own lost key is the one change that all votes together may make without a regulator.
     """
@@ -75,8 +75,9 @@ def count_votes(ledger: Ledger, change: Change, ballots: Mapping[bytes, int]) ->
 
 
 def _active(ledger: Ledger, institution: bytes) -> bool:
-    found = ledger.roster.registration(institution)
-    return found is not None and found.active
+    found, value = ledger.roster.registration(institution), ledger.get(INSTITUTION, institution)
+    convicted = value is not None and InstitutionState.decode(value).standing != ACTIVE
+    return found is not None and found.active and not convicted
 
 
 def _is_regulator(ledger: Ledger, institution: bytes) -> bool:

@@ -144,6 +144,22 @@ def test_votes_of_who_was_frozen_meanwhile_do_not_count() -> None:
     assert ledger.parameters.round_seconds == 20
 
 
+@pytest.mark.parametrize("how", ["frozen", "convicted"])
+def test_votes_cast_before_a_freeze_or_a_conviction_are_gone_in_the_same_epoch(how: str) -> None:
+    ledger = RuleLedger()
+    proposal = ledger.propose(Freeze(HOME))
+    ledger.vote(proposal, "lab-centre", AUDITOR)
+    if how == "frozen":
+        freeze(ledger, "lab-centre")
+    else:
+        convict(ledger, LAB)
+    ledger.vote(proposal, "hospital-west")  # 9 of 12 with the laboratory, which still sits in the set
+    assert ledger.validators.member(LAB).weight == 3
+    assert stage(ledger, proposal) == OPEN
+    ledger.vote(proposal, "hospital-district", "nursing-home")
+    assert stage(ledger, proposal) == ENACTED
+
+
 # ---- The time-lock ----
 
 
