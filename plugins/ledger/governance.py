@@ -63,7 +63,7 @@ class Count:
 
 
 def count_votes(ledger: Ledger, change: Change, ballots: Mapping[bytes, int]) -> Count:
-    """Return how the votes stand by the set of this height; only who is neither frozen, removed nor convicted now counts.
+    """Return how the votes stand by the set of this height; who is frozen, removed or convicted counts not.
 
     A regulator's own lost key is the one change that all votes together may make without a regulator.
     """
