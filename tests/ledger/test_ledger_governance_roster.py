@@ -60,7 +60,7 @@ def test_every_prefix_and_every_extension_of_a_roster_is_malformed() -> None:
         replace(registration(), public_key=bytes(64)),
         replace(registration(), party="insurer"),
     ],
-    ids=["id of another name", "hospital without votes", "participant with votes", "no point of the curve", "hospital as insurer"],
+    ids=["another's id", "hospital without votes", "participant with votes", "no point of the curve", "wrong party"],
 )
 def test_a_registration_that_breaks_a_rule_is_malformed(wrong: Registration) -> None:
     with pytest.raises(Malformed):
