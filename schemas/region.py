@@ -55,6 +55,7 @@ class Institution:
         role: ``producer``, ``validator``, ``auditor`` or ``member``.
         weight: Votes it casts; 0 for auditors and members.
         public_key: SM2 point x||y as 128 hex digits, or ``""`` to take the keystore's.
+        party: For class ``P``: ``insurer``, ``research`` or ``participant``; ``""`` for what the class says.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Institution:
     role: str
     weight: int
     public_key: str = ""
+    party: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def load_region(path: Path) -> Region:
     institutions = tuple(
         Institution(
             one["id"], one["name"], one["class"], one["role"],
-            one.get("weight", _CLASS_WEIGHT[one["class"]]), one.get("public_key", ""),
+            one.get("weight", _CLASS_WEIGHT[one["class"]]), one.get("public_key", ""), one.get("party", ""),
         )
         for one in sorted(document["institutions"], key=lambda one: str(one["id"]))
     )  # fmt: skip
@@ -130,6 +132,9 @@ def _check(region: Region, name: str) -> None:
         < MIN_PRODUCERS,
         "institutions: producers and validators have a weight, and nobody else": any(
             (one.role in _VOTERS) != (one.weight > 0) for one in region.institutions
+        ),
+        "institutions: only class P says which party it is": any(
+            one.party and one.class_ != "P" for one in region.institutions
         ),
         "institutions: one weighs more than a third of the votes": any(
             one.weight > (total - 1) // 3 for one in region.voters

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TypeVar
 
 from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
-from ledger.errors import Behind, Refused
+from ledger.errors import Behind, Halted, Refused
 from ledger.exchange import Exchange
 from ledger.notary import Notary
 from ledger.proposal import Proposal
@@ -255,14 +256,23 @@ def carry_block(carriers: Sequence[Carrier]) -> int | None:
 
     The same steps that the DAG ``notarise`` spreads over the institutions' workers.
     """
-    proposed = next((found for one in carriers if (found := one.propose()) is not None), None)
+    proposed = next((found for one in carriers if (found := _unless_halted(one, one.propose)) is not None), None)
     if proposed is None:
         return None
-    voters = [one for one in carriers if one.node.is_voter]
+    height, voters = proposed["height"], [one for one in carriers if one.node.is_voter]
     for one in voters:
-        one.prepare()
+        _unless_halted(one, one.prepare)
     for one in voters:
-        one.confirm()
+        _unless_halted(one, one.confirm)
     for one in carriers:
-        one.apply(proposed["height"])
-    return proposed["height"]
+        _unless_halted(one, partial(one.apply, height))
+    return height
+
+
+def _unless_halted(carrier: Carrier, step: Callable[[], Made]) -> Made | None:
+    """Return what a step made; a node that a person must look at first is away, like any other that is."""
+    try:
+        return step()
+    except Halted as error:
+        log.error("%s takes no part: %s", carrier.node.institution, error)
+        return None

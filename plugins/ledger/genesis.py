@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ledger.encoding import DIGEST, SHORT_ID, ZERO_DIGEST, Reader, listed, u8, u32, u64, var
 from ledger.header import VERSION, Header
 from ledger.merkle import tree_root
-from ledger.roster import Roster
+from ledger.roster import CLASS_PARTY, PARTIES, Roster
 from ledger.smt import MemoryNodes, SparseTree, state_key, value_hash
 from ledger.state import INSTITUTION, ONLY, PARAMETERS, POLICIES, ROSTER, VALIDATORS, InstitutionState
 from ledger.validators import MAX_MEMBERS, Member, ValidatorSet, institution_id, key_id
@@ -105,7 +105,7 @@ class Genesis:
         name: The region's name.
         founded_ms: Time of block 0, milliseconds since 1970 UTC.
         parameters: The chain's rules.
-        names: Id and title of each institution by its 16-byte id.
+        names: Id, title and party (``ledger.roster.PARTIES``) of each institution by its 16-byte id.
         validators: The first validator set.
         policies: The first policy set, as ``ledger.policy`` encodes it.
     """
@@ -113,7 +113,7 @@ class Genesis:
     name: str
     founded_ms: int
     parameters: ChainParameters
-    names: Mapping[bytes, tuple[str, str]]
+    names: Mapping[bytes, tuple[str, str, str]]
     validators: ValidatorSet
     policies: bytes = b""
 
@@ -143,14 +143,17 @@ class Genesis:
             region.name,
             int(region.founded.timestamp() * 1000),
             ChainParameters(**{name: getattr(rules, name) for name in NUMBERS}, policy_hash=sm3(policies)),
-            {institution_id(one.id): (one.id, one.name) for one in region.institutions},
+            {
+                institution_id(one.id): (one.id, one.name, one.party or CLASS_PARTY[one.class_])
+                for one in region.institutions
+            },
             ValidatorSet(members),
             policies,
         )
 
     def encode(self) -> bytes:
         """Return the canonical genesis bytes."""
-        names = [b"".join(var(part.encode()) for part in self.names[one.id]) for one in self.validators.members]
+        names = [_encode_name(*self.names[one.id]) for one in self.validators.members]
         return (
             _DOMAIN
             + var(self.name.encode())
@@ -173,12 +176,12 @@ class Genesis:
         name = reader.text(1_000)
         founded = reader.u64()
         parameters = ChainParameters.decode(reader.var(MAX_GENESIS))
-        pairs = [_name_pair(one) for one in reader.listed(MAX_MEMBERS, 2_000)]
+        pairs = [_read_name(one) for one in reader.listed(MAX_MEMBERS, 2_000)]
         validators = ValidatorSet.decode(reader.var(MAX_GENESIS))
         policies = reader.var(MAX_GENESIS)
         reader.end()
-        names = {institution_id(id_): (id_, title) for id_, title in pairs}
-        if [institution_id(id_) for id_, _ in pairs] != [one.id for one in validators.members]:
+        names = {institution_id(id_): (id_, title, party) for id_, title, party in pairs}
+        if [institution_id(id_) for id_, _, _ in pairs] != [one.id for one in validators.members]:
             raise reader.wrong("names and validators differ")
         if parameters.policy_hash != sm3(policies):
             raise reader.wrong("the parameters name another policy set")
@@ -236,7 +239,7 @@ class Genesis:
 
     def institution(self, id_: bytes) -> str:
         """Return an institution's id in the region's file, or its hex where genesis does not know it."""
-        return self.names.get(id_, (id_.hex(), ""))[0]
+        return self.names.get(id_, (id_.hex(), "", ""))[0]
 
     def anchor(self, max_age_seconds: int | None = None) -> bytes:
         """Return the trust anchor file that offline verifiers are given by hand (``docs/formats/proof.md``)."""
@@ -249,8 +252,14 @@ class Genesis:
         return json.dumps(document, indent=1).encode() + b"\n"
 
 
-def _name_pair(data: bytes) -> tuple[str, str]:
+def _encode_name(name: str, title: str, party: str) -> bytes:
+    return var(name.encode()) + var(title.encode()) + u8(PARTIES.index(party))
+
+
+def _read_name(data: bytes) -> tuple[str, str, str]:
     reader = Reader(data, "genesis name")
-    pair = reader.text(100), reader.text(1_000)
+    name, title, party = reader.text(100), reader.text(1_000), reader.u8()
     reader.end()
-    return pair
+    if party >= len(PARTIES):
+        raise reader.wrong("unknown party")
+    return name, title, PARTIES[party]

@@ -152,16 +152,18 @@ class Roster:
             raise Malformed("roster: an id or a key stands twice, or there are more than 1,000 institutions")
 
     @classmethod
-    def from_members(cls, members: Iterable[GenesisMember], names: Mapping[bytes, tuple[str, str]]) -> Roster:
+    def from_members(cls, members: Iterable[GenesisMember], names: Mapping[bytes, tuple[str, str, str]]) -> Roster:
         """Return the roster of genesis.
 
         Args:
             members: The first validator set.
-            names: Name and title of each institution by id.
+            names: Name, title and party of each institution by id.
         """
-        return cls(
-            Registration(one.id, *names[one.id], one.class_, one.public_key, weight=one.weight) for one in members
-        )
+        found = []
+        for one in members:
+            name, title, party = names[one.id]
+            found.append(Registration(one.id, name, title, one.class_, one.public_key, weight=one.weight, party=party))
+        return cls(found)
 
     def __iter__(self) -> Iterator[Registration]:
         return iter(self.registrations)
