@@ -422,6 +422,17 @@ class NetworkSimulation:
     def database(self, institution: str) -> Any:
         return self._databases[institution]
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything every honest institution has stored: documents, votes, names of files."""
+        found: dict[str, Any] = {"files": sorted(path.name for path in self.folder.iterdir())}
+        for name, one in self.participants.items():
+            database = self.database(name)
+            for kind in sorted(database.list_collection_names()):
+                found[f"{name}/{kind}"] = sorted(database[kind].find(), key=lambda each: str(each["_id"]))
+            found[f"{name}/votes"] = one.votes.dump()
+            found[f"{name}/lock"] = one.votes.lock(self.genesis.chain_id, one.height)
+        return found
+
     def votes_path(self, institution: str) -> Path:
         return self.folder / f"{institution}.votes"
 
