@@ -81,6 +81,8 @@ class ChainView(ABC):
 
     def validators_of(self, epoch: int) -> ValidatorSet | None:
         """Return the members of an epoch up to that of the next block; None of a later one."""
+        if epoch > self.genesis.epoch(self.head.height + 1):
+            return None  # also where no state key could hold its number: messages name any height
         value = self.state(VALIDATORS, u32(epoch))
         return None if value is None else decode_validators(value)
 

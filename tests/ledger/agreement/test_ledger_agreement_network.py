@@ -6,7 +6,9 @@ many runs to make as in CI.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import defaultdict
 from typing import ClassVar
 
 import pytest
@@ -14,7 +16,13 @@ from adversary import MINORITIES, Adversary, play
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from network_simulation import NetworkSimulation
+from network_simulation import AUDITOR, Message, NetworkSimulation, signed_vote
+
+from ledger.certificate import PREPARE, Ballot, Vote
+from ledger.contradictions import find_contradictions
+from ledger.errors import Refused
+from ledger.statements import Voters
+from shangmi import sm3
 
 NIGHTLY = int(os.environ.get("XINGLIN_NIGHTLY", "1"))
 anything = st.integers(0, 1 << 16)
@@ -75,6 +83,47 @@ def test_no_game_against_a_byzantine_minority_breaks_an_invariant(network: Netwo
     for number in range(NIGHTLY):
         played = play(network, seed + 10 * number)
         assert played.watch.moves
+        check_evidence(network)
+
+
+def check_evidence(network: NetworkSimulation) -> None:
+    """Invariant 8: in all that was ever said everyone who signed two ways is found, and nobody honest is."""
+    view = network.participants[AUDITOR].node.replica.view
+    voters = Voters.known_to(network.genesis.chain_id, view)
+    said = [one.data for one in network.sent]
+    found = {view.name(one.institution) for _, one, _ in find_contradictions(said, voters)}
+    assert found <= set(network.byzantine), f"an honest voter is convicted: {found}"
+    assert liars_in(network) <= found
+
+
+def liars_in(network: NetworkSimulation) -> set[str]:
+    """Who voted two ways in one place, in the plainest words: two good votes of one kind, height and round."""
+    places: dict[tuple[bytes, int, int, int], set[bytes]] = defaultdict(set)
+    for one in network.sent:
+        with contextlib.suppress(Refused):
+            vote = Vote.decode(one.data) if one.kind == "vote" else None
+            if vote is not None:
+                vote.verify(network.genesis.chain_id, network.genesis.validators)
+                ballot = vote.ballot
+                places[vote.voter, ballot.type, ballot.height, ballot.round].add(ballot.encode())
+    return {network.genesis.institution(voter) for (voter, *_), said in places.items() if len(said) > 1}
+
+
+def test_games_do_convict(network: NetworkSimulation) -> None:
+    """The check above is not empty: some games are against voters who sign two ways."""
+    play(network, 1)
+    assert liars_in(network)
+    check_evidence(network)
+
+
+def test_a_vote_of_a_height_beyond_all_epochs_stops_no_search_for_evidence(network: NetworkSimulation) -> None:
+    network.reset()
+    for height in (2**32, 2**63, 2**64 - 1):
+        ballot = Ballot(PREPARE, height, 0, 0, sm3(b"a block"))
+        vote = signed_vote(network.genesis, "hospital-a", network.keys["hospital-a"], ballot)
+        network.send("hospital-a", Message("vote", vote))
+        network.voter("hospital-b").node.observe([vote])
+    check_evidence(network)
 
 
 @pytest.mark.parametrize("dead", [*MINORITIES, ("hospital-d",), ("nursing-home",)])
