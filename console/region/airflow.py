@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from console.region.errors import RegionError
+from console.region.nodes import node_urls
 from console.region.processes import Process, running, start, write
 from schemas.home import REPOSITORY, Home
 
@@ -120,6 +121,8 @@ class Airflow:
             "XINGLIN_SOURCES": str(self.home.sources),
             "PYTHONUNBUFFERED": "1",
         }
+        if "XINGLIN_NODE_URLS" not in os.environ:  # whom the page about the ledger asks
+            own["XINGLIN_NODE_URLS"] = ",".join(f"{name}={url}" for name, url in node_urls(self.home).items())
         if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in os.environ:
             own["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"] = "console.region.sqlite.CONNECT"
             own["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC"] = "console.region.sqlite.CONNECT"

@@ -16,6 +16,7 @@ from console.region.airflow import Airflow
 from console.region.errors import RegionError
 from console.region.founding import found
 from console.region.mongod import free_port, start_mongod
+from console.region.nodes import start_nodes
 from console.region.peers import address, simulated, start_peers
 from console.region.processes import Process, alone, running, start, write
 from schemas.home import Home
@@ -53,6 +54,8 @@ def _up(home: Home, say: Say) -> Airflow:
     if simulated(home):
         say("simulated image archives, FHIR server and broker")
         _start_peers(home, airflow.environment())
+    say("the nodes' HTTP interfaces")
+    start_nodes(home, airflow.environment())
     say(f"Airflow at {airflow.address}")
     if airflow.process("api-server") is None:
         _free("Airflow", ("127.0.0.1", airflow.port), home.path / "airflow.port")
@@ -88,7 +91,8 @@ def _down(home: Home) -> list[str]:
     if any(airflow.process(name) for name in ("scheduler", "api-server", "triggerer", "dag-processor")):
         airflow.stop()
         stopped.append("Airflow")
-    for name, folder, called in (("peers", "peers", "simulated systems"), ("mongod", "mongo", "MongoDB")):
+    others = ("nodes", "nodes", "nodes"), ("peers", "peers", "simulated systems"), ("mongod", "mongo", "MongoDB")
+    for name, folder, called in others:
         if (process := running(name, home.path / folder)) is not None:
             process.stop()
             stopped.append(called)

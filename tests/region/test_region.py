@@ -17,9 +17,10 @@ import pytest
 import yaml
 from pymongo import MongoClient
 
+from console.region.airflow import Airflow
 from console.region.mongod import free_port
 from console.region.processes import running
-from schemas.home import REPOSITORY
+from schemas.home import REPOSITORY, Home
 
 pytestmark = pytest.mark.region
 MESSAGES = 60
@@ -81,6 +82,14 @@ def test_the_first_demo_accounts_for_every_message_and_verifies_the_chain(first:
     assert "✗" not in first
     assert re.search(r"confirmed by .* of 12 votes", first)
     assert re.search(r"Airflow +http://127\.0\.0\.1:\d+ +user admin +password \S+", first)
+
+
+def test_the_page_about_the_ledger_shows_every_node_of_the_demo(first: str, xinglin: Command) -> None:
+    home = Home(xinglin.home)
+    airflow = Airflow(home, int((xinglin.home / "airflow.port").read_text(encoding="ascii")))
+    with airflow.client() as client:
+        page = client.get("/xinglin/ledger").text
+    assert page.count("up to date") == 6 and "东城医院" in page and 'role="alert"' not in page
 
 
 def identities(messages: int) -> set[str]:

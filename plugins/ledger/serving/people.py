@@ -17,7 +17,7 @@ from ledger.replica import ReplicaView
 from ledger.serving.faults import REFUSALS, Missing
 from ledger.serving.parameters import BlockHeight, Epoch, From, Limit
 from ledger.serving.served import Here, Served
-from ledger.state import CREDIT
+from ledger.state import CREDIT, INSTITUTION, InstitutionState
 from ledger.transactions import open_transaction
 
 MOST_PENDING: Final = 1_000
@@ -284,6 +284,12 @@ def pending(here: Here) -> Pending:
             opened = open_transaction(data)
         except Refused:
             continue
-        if isinstance(opened, SubmitBatch):
+        if isinstance(opened, SubmitBatch) and opened.seq > _last_seq(view, opened.submitter):
             lines.append(PendingBatch(submitter=view.name(opened.submitter), seq=opened.seq, entries=opened.count))
     return Pending(batches=lines)
+
+
+def _last_seq(view: ReplicaView, submitter: bytes) -> int:
+    """Return the number of an institution's last final batch; what waits has a higher one."""
+    value = view.state(INSTITUTION, submitter)
+    return 0 if value is None else InstitutionState.decode(value).last_seq
