@@ -2,6 +2,7 @@
 
 - ``healthy.py airflow PART``: the API server says that PART (``scheduler``, ``triggerer`` …) is healthy.
 - ``healthy.py listen PORT``: something accepts connections on this container's PORT.
+- ``healthy.py node SOCKET``: something accepts connections on a unix socket.
 - ``healthy.py worker``: the worker's log server accepts connections, and the broker lets its account in.
 """
 
@@ -42,6 +43,17 @@ def listen(port: str) -> None:
     socket.create_connection(("127.0.0.1", int(port)), SECONDS).close()
 
 
+def node(path: str) -> None:
+    """A connection to a unix socket is accepted.
+
+    Raises:
+        OSError: It is not.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SECONDS)
+        connection.connect(path)
+
+
 def worker() -> None:
     """The worker serves its logs, and the broker knows this institution's account.
 
@@ -59,7 +71,7 @@ def worker() -> None:
         raise OSError(f"broker: {type(error).__name__}") from None  # its text may hold the address
 
 
-CHECKS: dict[str, Callable[..., None]] = {"airflow": airflow, "listen": listen, "worker": worker}
+CHECKS: dict[str, Callable[..., None]] = {"airflow": airflow, "listen": listen, "node": node, "worker": worker}
 
 if __name__ == "__main__":
     try:

@@ -24,6 +24,8 @@ REPLICA_SET = "xinglin"
 EXCHANGE = "xinglin_exchange"
 OBSERVER = "observer"  # who has no key: Airflow's own part
 ENVELOPES = "records"  # of another institution: sealed bytes, which validators read back by sampling
+# What an institution's worker keeps in the replica's database where the node alone writes the chain.
+BESIDE_THE_CHAIN = ("checkpoints", "summaries", "summaries_gone", "summaries_meta", "summaries_wanted")
 WAIT_SECONDS = 60.0
 # Error codes of MongoDB 6 and 7.
 UNAUTHORISED, AUTHENTICATION_FAILED, ALREADY_INITIATED, NODE_NOT_FOUND = 13, 18, 23, 74
@@ -38,7 +40,8 @@ def establish(members: Sequence[str], institutions: Sequence[str], accounts: Map
     Args:
         members: ``host:port`` of each, as the others reach it; the first runs where this runs.
         institutions: Ids of ``region.yaml``.
-        accounts: Password by account: ``root``, ``observer`` and the institutions.
+        accounts: Password by account: ``root``, ``observer`` and the institutions; ``node-<institution>`` where its
+            node is a process of its own, which then alone writes the chain; ``chain-<institution>`` for what shows it.
 
     Raises:
         KeyError: An account has no password.
@@ -51,7 +54,12 @@ def establish(members: Sequence[str], institutions: Sequence[str], accounts: Map
                 create_root(local, accounts["root"])
             put(root, OBSERVER, accounts[OBSERVER], observes())
             for institution in institutions:
-                put(root, institution, accounts[institution], own_part(institution, institutions))
+                apart = node_of(institution) in accounts
+                put(root, institution, accounts[institution], own_part(institution, institutions, apart=apart))
+                if apart:
+                    put(root, node_of(institution), accounts[node_of(institution)], signs(institution, institutions))
+                if chain_of(institution) in accounts:
+                    put(root, chain_of(institution), accounts[chain_of(institution)], shows(institution))
 
 
 def join(local: Client, members: Sequence[str]) -> None:
@@ -108,8 +116,24 @@ def again(root: Client, kind: str, name: str, exists: int, **content: Any) -> No
         root.admin.command(f"update{kind}", name, **content)
 
 
-def own_part(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
-    """Return the role of an institution: its vault and replica, the exchange, the envelopes of the others."""
+def node_of(institution: str) -> str:
+    """Return the account of an institution's node process."""
+    return f"node-{institution}"
+
+
+def chain_of(institution: str) -> str:
+    """Return the account of what shows an institution's chain over HTTP."""
+    return f"chain-{institution}"
+
+
+def own_part(institution: str, institutions: Iterable[str], *, apart: bool = False) -> dict[str, Any]:
+    """Return the role of an institution: its vault and replica, the exchange, the envelopes of the others.
+
+    Args:
+        institution: Its id.
+        institutions: Everybody's.
+        apart: Its node has an account of its own: this one reads the replica, and writes what lies beside the chain.
+    """
     grants = [
         grant(EXCHANGE, "", "createCollection", "createIndex"),
         grant(EXCHANGE, "chunks", "find", "insert", "update"),  # kept for ever; readers check each digest
@@ -119,8 +143,29 @@ def own_part(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
         grant(EXCHANGE, "summaries_asked", "find", "insert", "update", "remove"),
     ]
     grants += [grant(f"xinglin_{other}", ENVELOPES, "find") for other in institutions if other != institution]
-    own = [{"role": "readWrite", "db": f"{part}_{institution}"} for part in ("xinglin", "ledger")]
+    own = [{"role": "readWrite", "db": f"xinglin_{institution}"}]
+    own.append({"role": "read" if apart else "readWrite", "db": f"ledger_{institution}"})
+    if apart:
+        actions = ("find", "insert", "update", "remove", "createCollection", "createIndex")
+        grants += [grant(f"ledger_{institution}", one, *actions) for one in BESIDE_THE_CHAIN]
     return {"privileges": grants, "roles": own}
+
+
+def signs(institution: str, institutions: Iterable[str]) -> dict[str, Any]:
+    """Return the role of a node: it writes its replica, reads the exchange and everybody's envelopes."""
+    grants = [grant(f"xinglin_{one}", ENVELOPES, "find") for one in institutions]
+    return {
+        "privileges": [*grants, grant(EXCHANGE, "", "find", "createIndex")],
+        "roles": [{"role": "readWrite", "db": f"ledger_{institution}"}],
+    }
+
+
+def shows(institution: str) -> dict[str, Any]:
+    """Return the role of what shows a chain: it reads one replica and the exchange."""
+    return {
+        "privileges": [grant(EXCHANGE, "", "find", "createIndex")],
+        "roles": [{"role": "read", "db": f"ledger_{institution}"}],
+    }
 
 
 def observes() -> dict[str, Any]:

@@ -30,11 +30,12 @@ from ledger.votes import VoteStore
 from schemas.region import Region, load_region
 from schemas.source import load_sources
 from shangmi import PublicKey
-from vault.keystore import FileKeystore
+from vault.keystore import PUBLIC_FILE, FileKeystore
 
 REPOSITORY = Path(__file__).parents[1]
 MEMBERS = "mongo-1:27017,mongo-2:27017,mongo-3:27017"
 COMMON, COMMON_QUEUE = "common", "default"  # account and queue of tasks that wait for others and need no key
+HOMES, NODE_HOMES, SOCKETS = "nodes", "node-homes", "sockets"  # an institution's worker's, its node's, between them
 RESERVED = {
     "airflow",
     "broker",
@@ -68,6 +69,7 @@ def region_accounts(region: Region) -> dict[str, dict[str, str]]:
         "postgres": {"airflow": password()},
         "broker": {name: password() for name in ("airflow", COMMON, *nodes)},
         "mongo": {name: password() for name in ("root", "observer", *nodes)},
+        "mongo-apart": {one: password() for name in nodes for one in apart_of(name)},
         "keystore": {name: password() for name in nodes},
         "interface": {"admin": password(), "viewer": password()},
         "shared": {
@@ -77,6 +79,11 @@ def region_accounts(region: Region) -> dict[str, dict[str, str]]:
             "secret-key": password(),
         },
     }
+
+
+def apart_of(institution: str) -> tuple[str, str]:
+    """Return the accounts of an institution's node and of what shows its chain; deploy/mongo_accounts.py has both."""
+    return f"node-{institution}", f"chain-{institution}"
 
 
 def password(length: int = 32) -> str:
@@ -90,7 +97,7 @@ def secret_files(accounts: Mapping[str, Mapping[str, str]], region: Region) -> I
     yield "secrets/postgres/password", postgres
     yield "secrets/broker/users.acl", "\n".join(broker_accounts(accounts["broker"])) + "\n"
     yield "secrets/mongo/keyfile", shared["mongo-keyfile"]
-    yield "secrets/mongo-init/accounts.json", json.dumps(accounts["mongo"])
+    yield "secrets/mongo-init/accounts.json", json.dumps({**accounts["mongo"], **accounts["mongo-apart"]})
     yield "secrets/airflow/sql-alchemy-conn", f"postgresql+psycopg2://airflow:{postgres}@postgres/airflow"
     yield "secrets/airflow/fernet-key", shared["fernet-key"]
     yield "secrets/airflow/jwt-secret", shared["jwt-secret"]
@@ -101,8 +108,11 @@ def secret_files(accounts: Mapping[str, Mapping[str, str]], region: Region) -> I
         yield f"secrets/{folder}/secret-key", shared["secret-key"]  # with which the interface asks workers for logs
     for name, folder in (("observer", "airflow"), *nodes):
         yield f"secrets/{folder}/mongodb-uri", f"mongodb://{name}:{accounts['mongo'][name]}@{MEMBERS}{MONGODB}"
+    for name, word in accounts["mongo-apart"].items():
+        yield f"secrets/{name}/mongodb-uri", f"mongodb://{name}:{word}@{MEMBERS}{MONGODB}"
     for one in region.institutions:
-        yield f"secrets/{one.id}/key-password", accounts["keystore"][one.id]
+        for folder in (one.id, apart_of(one.id)[0]):
+            yield f"secrets/{folder}/key-password", accounts["keystore"][one.id]
 
 
 def broker_accounts(passwords: Mapping[str, str]) -> Iterator[str]:
@@ -123,15 +133,19 @@ def broker_accounts(passwords: Mapping[str, str]) -> Iterator[str]:
         yield " ".join([f"user {name} on #{digest} resetchannels", *allowed, "-@all", *(f"+{one}" for one in COMMANDS)])
 
 
-def owners(compose: Path) -> dict[str, int]:
-    """Return the user id of every folder that a service reads as a secret or writes, by path below the state."""
+def owners(compose: Path) -> dict[str, tuple[int, int]]:
+    """Return user and group of every folder that a service reads as a secret or writes, by path below the state.
+
+    The group of a node's socket is the one that its service has besides its own: its worker's.
+    """
     services: dict[str, dict[str, Any]] = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
-    found: dict[str, int] = {}
+    found: dict[str, tuple[int, int]] = {}
     for service in services.values():
         user = int(str(service["user"]).partition(":")[0])
-        found |= {f"secrets/{one['source']}": user for one in service.get("secrets", ())}
-        mounts = (STATE.match(one) for one in service.get("volumes", ()))
-        found |= {mount["folder"]: user for mount in mounts if mount}
+        found |= {f"secrets/{one['source']}": (user, user) for one in service.get("secrets", ())}
+        for mount in filter(None, (STATE.match(one) for one in service.get("volumes", ()))):
+            group = int(service["group_add"][0]) if mount["folder"].startswith(f"{SOCKETS}/") else user
+            found[mount["folder"]] = user, group
     return found
 
 
@@ -174,6 +188,26 @@ def keystore(state: Path, institution: str) -> PublicKey:
     return key
 
 
+def part(state: Path, institution: str) -> None:
+    """Signing key and vote store lie in the home of the institution's node alone; its worker has the public half.
+
+    Raises:
+        typer.Exit: The node has another key already; nothing was moved.
+    """
+    worker, node = (state / homes / institution / "keys" / institution for homes in (HOMES, NODE_HOMES))
+    if not (worker / KEY_FILE).exists():
+        return
+    if (node / KEY_FILE).exists():
+        typer.echo(f"{institution}: a signing key lies with the worker and with the node; take one away", err=True)
+        raise typer.Exit(1)
+    word = (state / "secrets" / institution / "key-password").read_bytes()
+    write(worker / PUBLIC_FILE, FileKeystore.open(worker, word).public_key.bytes.hex().encode(), 0o600)
+    node.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in sorted(worker.glob(f"{VOTES_FILE}*")):  # with what SQLite keeps beside it
+        path.rename(node / path.name)
+    (worker / KEY_FILE).rename(node / KEY_FILE)  # at last: as long as it is here, a next run goes on
+
+
 def write(path: Path, content: bytes, mode: int) -> None:
     """The file has this content and, from its first byte on, this mode; no link that a service left is followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,19 +233,24 @@ def hand_out(state: Path, genesis: Genesis) -> None:
         standing.read_bytes() if standing.exists() else make_region_grant(genesis.chain_id, genesis.validators.members)
     )
     write(standing, keys, 0o644)  # before anybody has it: there is one such key for ever
-    for folder in (*sorted((state / "nodes").iterdir()), state / "region"):  # the region's last: it marks a chain
+    homes = [one for name in (HOMES, NODE_HOMES) for one in sorted((state / name).glob("*"))]
+    for folder in (*homes, state / "region"):  # the region's last: it marks a chain
         write(folder / "region.keys", keys, 0o644)
         write(folder / "anchor.json", genesis.anchor(), 0o644)
         write(folder / "genesis.bin", genesis.encode(), 0o644)
 
 
 def give(state: Path, compose: Path) -> None:
-    """Every folder and what is in it belongs to its service's user, who alone may read it."""
-    for folder, user in owners(compose).items():
+    """Every folder and what is in it belongs to its service's user, who alone may read it.
+
+    A node's socket is its node's business; the folder around it lets the worker through.
+    """
+    for folder, (user, group) in owners(compose).items():
         (state / folder).mkdir(parents=True, exist_ok=True)
-        for path in (state / folder, *(state / folder).rglob("*")):
-            os.chown(path, user, user, follow_symlinks=False)
-        (state / folder).chmod(0o700)
+        inside = () if user != group else (state / folder).rglob("*")
+        for path in (state / folder, *inside):
+            os.chown(path, user, group, follow_symlinks=False)
+        (state / folder).chmod(0o700 if user == group else 0o750)
 
 
 def prepare(
@@ -223,7 +262,8 @@ def prepare(
     """Everything that docker-compose.yaml mounts lies in STATE; what was there is unchanged."""
     os.umask(0o022)
     region = load_region(region_file)
-    if taken := sorted(RESERVED & {one.id for one in region.institutions}):
+    names = {one.id for one in region.institutions}
+    if taken := sorted(RESERVED.union(*map(apart_of, names)) & names):
         raise typer.BadParameter(f"an institution cannot be called {taken[0]}: an account has that name")
     shared = state / "region"
     if (shared / "genesis.bin").exists():
@@ -233,8 +273,11 @@ def prepare(
     for path, content in secret_files(accounts_of(state, region), region):
         write(state / path, content.encode(), 0o400 if path.startswith("secrets/") else 0o600)
     for one in region.institutions:
-        (state / "nodes" / one.id).mkdir(parents=True, exist_ok=True)
+        for folder in (HOMES, NODE_HOMES, SOCKETS):
+            (state / folder / one.id).mkdir(parents=True, exist_ok=True)
     hand_out(state, found(state, region))
+    for one in region.institutions:
+        part(state, one.id)
     shutil.copyfile(region_file, shared / "region.yaml")
     shutil.copytree(sources, shared / "sources", dirs_exist_ok=True)
     named = {pool.pop("name"): pool for pool in pools(load_sources(sources))}

@@ -68,7 +68,7 @@ class Home:
 
     def secret_files(self) -> tuple[Path, ...]:
         """Return the files outside ``keys`` that open an institution's key or its node's database."""
-        named = (os.environ.get(name) for name in ("XINGLIN_KEY_PASSWORD_FILE", "XINGLIN_NODE_MONGODB_URI_FILE"))
+        named = (os.environ.get("XINGLIN_KEY_PASSWORD_FILE"), os.environ.get("XINGLIN_NODE_MONGODB_URI_FILE"))
         return tuple(Path(one) for one in named if one)
 
     def password(self, institution: str) -> bytes:

@@ -1,4 +1,4 @@
-"""docker-compose.yaml describes a region in which every institution has its own worker, key, user and network."""
+"""docker-compose.yaml describes a region in which every institution has its own node, worker, users and network."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ledger.page.addresses import VARIABLE, node_addresses
 from schemas.region import load_region
 from schemas.source import load_sources
 
@@ -32,7 +33,10 @@ ONE_SHOT = {"airflow-init", "mongo-init"}
 CONTROL = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"}
 
 # Who needs each variable that our code reads. A new name in the code must be entered here, and set there.
-NODES = {name for name, one in SERVICES.items() if one.get("environment", {}).get("XINGLIN_NODE") in INSTITUTIONS}
+WORKING = {name for name, one in SERVICES.items() if one.get("environment", {}).get("XINGLIN_NODE") in INSTITUTIONS}
+SIGNING = {f"node-{id_}" for id_ in INSTITUTIONS}
+SHOWING = {f"chain-{id_}" for id_ in INSTITUTIONS}
+NODES = WORKING | SIGNING | SHOWING
 NEEDED = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": set(),  # whether the region on one machine has its own SQLite
     "XINGLIN_NOTIFIERS": set(),  # who is told of a feed beside the log, where somebody is
@@ -41,10 +45,15 @@ NEEDED = {
     "PATH": set(),  # of deploy/services.py, which starts Debian's servers for tests
     "XINGLIN_SECRET_*": set(),  # or files of the home; which ones, the sources say
     "XINGLIN_HOME": CONTROL | NODES,
-    "XINGLIN_REGION": CONTROL | NODES | {"mongo-init"},
-    "XINGLIN_SOURCES": CONTROL | NODES,
-    "XINGLIN_KEY_PASSWORD_FILE": NODES,
+    "XINGLIN_REGION": CONTROL | WORKING | SHOWING | {"mongo-init"},
+    "XINGLIN_SOURCES": CONTROL | WORKING,
+    "XINGLIN_KEY_PASSWORD_FILE": WORKING | SIGNING,
     "MONGODB_URI_FILE": NODES | {"triggerer"},
+    "XINGLIN_NODE": WORKING,  # nodes are named in their commands
+    "XINGLIN_NODE_SOCKET": WORKING,
+    "XINGLIN_NODE_MONGODB_URI_FILE": SIGNING,
+    "XINGLIN_NODE_URLS": {"api-server"},
+    "NOTIFY_SOCKET": set(),  # of systemd, where a node runs under it
     "XINGLIN_MONGO_ACCOUNTS_FILE": {"mongo-init"},
     "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": set(),  # for two workers on one machine
     "XINGLIN_API_SERVER": set(),
@@ -52,6 +61,7 @@ NEEDED = {
     # Of the region on one machine, or the values themselves where the files above are not wanted.
     "MONGODB_URI": set(),
     "XINGLIN_KEY_PASSWORD": set(),
+    "XINGLIN_NODE_MONGODB_URI": set(),
     "XINGLIN_*_PORT": set(),
 }
 
@@ -110,25 +120,57 @@ def test_every_institution_has_exactly_one_worker_on_its_own_queue() -> None:
     assert workers() == {f"worker-{queue.removeprefix('node-')}": [queue] for queue in queues}
 
 
-@pytest.mark.parametrize("name", sorted(NODES))
-def test_an_institutions_process_sees_its_own_keys_secrets_and_network_only(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(WORKING))
+def test_an_institutions_process_sees_its_own_records_secrets_and_network_only(name: str) -> None:
     id_ = environment(name)["XINGLIN_NODE"]
-    assert name.endswith(f"-{id_}")
+    assert name == f"{name.partition('-')[0]}-{id_}"
     assert secret_folders(name) == [id_]
-    assert state_mounts(name) == {"region": False, f"nodes/{id_}": True}
+    assert state_mounts(name) == {"region": False, f"nodes/{id_}": True, f"sockets/{id_}": False}
     assert networks(name) - {"door"} == {f"node-{id_}"}
     assert SERVICES[name]["user"] == SERVICES[f"worker-{id_}"]["user"]
+    assert "group_add" not in SERVICES[name]
+
+
+@pytest.mark.parametrize("id_", sorted(INSTITUTIONS))
+def test_an_institutions_node_alone_sees_its_signing_key(id_: str) -> None:
+    name, worker = f"node-{id_}", SERVICES[f"worker-{id_}"]["user"].partition(":")[0]
+    assert secret_folders(name) == [name]
+    assert state_mounts(name) == {f"node-homes/{id_}": True, f"sockets/{id_}": True}
+    assert networks(name) == {f"node-{id_}"}
+    assert SERVICES[name]["group_add"] == [worker], "its worker reaches the socket"
+    (words,) = (found for one, found in started("xinglin", "node", "run").items() if one == name)
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    socket = environment(f"worker-{id_}")["XINGLIN_NODE_SOCKET"]
+    assert options == {"--institution": id_, "--socket": socket, "--group": worker, "--worker": worker}
+    assert not [one for one in SERVICES if one != name and f"node-homes/{id_}" in state_mounts(one)]
+
+
+@pytest.mark.parametrize("id_", sorted(INSTITUTIONS))
+def test_what_shows_a_chain_has_no_key_and_no_socket(id_: str) -> None:
+    name = f"chain-{id_}"
+    assert secret_folders(name) == [name]
+    assert state_mounts(name) == {"region": False}
+    assert networks(name) == {f"node-{id_}", "door"}
+    assert SERVICES[name]["command"][:5] == ["xinglin", "node", "serve", "--institution", id_]
+    assert not [key for key in environment(name) if re.search("PASSWORD|SOCKET", key)]
+
+
+def test_the_page_of_the_chain_asks_every_institutions_own_service() -> None:
+    port = {SERVICES[name]["command"][-1] for name in SHOWING}
+    assert port == {"8470"}
+    found = node_addresses(environment("api-server"))
+    assert {one.institution: one.url for one in found} == {id_: f"http://chain-{id_}:8470" for id_ in INSTITUTIONS}
 
 
 def test_no_other_service_sees_an_institutions_keys() -> None:
     for name in SERVICES.keys() - NODES:
-        assert not INSTITUTIONS & set(secret_folders(name)), name
-        assert not any(path.startswith("nodes") for path in state_mounts(name)), name
+        assert not (INSTITUTIONS | NODES) & set(secret_folders(name)), name
+        assert not any(path.startswith(("nodes", "node-homes", "sockets")) for path in state_mounts(name)), name
 
 
-def test_each_institution_has_a_user_of_its_own_that_the_image_names() -> None:
-    users = {id_: SERVICES[f"worker-{id_}"]["user"] for id_ in INSTITUTIONS}
-    assert len(set(users.values())) == len(INSTITUTIONS)
+def test_each_institution_has_users_of_its_own_that_the_image_names() -> None:
+    users = {name: SERVICES[name]["user"] for name in SIGNING | SHOWING | {f"worker-{id_}" for id_ in INSTITUTIONS}}
+    assert len(set(users.values())) == 3 * len(INSTITUTIONS)
     assert not set(users.values()) & {SERVICES[name]["user"] for name in SERVICES.keys() - NODES}
     first, last = re.findall(r"seq (\d+) (\d+)", (ROOT / "deploy" / "Dockerfile").read_text())[0]
     ours = {int(one["user"].split(":")[0]) for one in SERVICES.values() if one["image"].startswith("xinglin:")}
@@ -137,7 +179,7 @@ def test_each_institution_has_a_user_of_its_own_that_the_image_names() -> None:
 
 def test_two_institutions_share_no_network_but_the_door() -> None:
     for one, other in combinations(sorted(NODES), 2):
-        if environment(one)["XINGLIN_NODE"] != environment(other)["XINGLIN_NODE"]:
+        if one.partition("-")[2] != other.partition("-")[2]:
             assert networks(one) & networks(other) <= {"door"}
     assert COMPOSE["networks"]["door"]["driver_opts"]["com.docker.network.bridge.enable_icc"] == "false"
 
@@ -175,10 +217,11 @@ def test_every_drop_folder_is_mounted_read_only_where_the_source_looks() -> None
 
 def test_nothing_is_published_beyond_the_loopback() -> None:
     published = {name: port for name, one in SERVICES.items() for port in one.get("ports", ())}
-    assert {"api-server", "mllp-hospital-east", "mllp-hospital-west"} == set(published)
+    assert {"api-server", "mllp-hospital-east", "mllp-hospital-west"} | SHOWING == set(published)
+    assert len({port.rpartition(":")[0] for port in published.values()}) == len(published)
     for name, port in published.items():
         assert re.match(r"^\$\{[A-Z_]+_ADDRESS:-127\.0\.0\.1\}:\$\{[A-Z_]+:-\d+\}:\d+$", port), name
-    assert "0.0.0.0" not in TEXT
+    assert "0.0.0.0" not in TEXT.replace("--host, 0.0.0.0,", ""), "only a process inside listens at every address"
     assert not [name for name, one in SERVICES.items() if one.get("network_mode") == "host"]
 
 
@@ -236,7 +279,7 @@ def test_prepare_makes_every_secret_and_file_that_a_service_names(tmp_path: Path
     for name, service in SERVICES.items():
         for folder in secret_folders(name):
             wanted = re.findall(r"/run/secrets/own/([a-z.-]+)", " ".join(text for _, text in strings(service)))
-            if "worker-" in name:
+            if name.startswith("worker-"):
                 wanted.append("broker-url")  # read by the health check
             assert wanted, name
             assert not [one for one in wanted if not (tmp_path / "secrets" / folder / one).is_file()], name
@@ -352,7 +395,7 @@ def test_every_variable_that_our_code_reads_is_set_for_who_needs_it() -> None:
 
 
 def test_no_variable_of_ours_is_set_that_nobody_reads() -> None:
-    read = read_names() | {"XINGLIN_NODE"}  # of the image's entry point
+    read = read_names() | {"XINGLIN_NODE", VARIABLE}  # of the image's entry point; handed to the page as a mapping
     ours = {key for name in SERVICES for key in environment(name) if key.startswith(("XINGLIN_", "MONGODB_"))}
     assert ours <= read
     assert "XINGLIN_NODE" in (ROOT / "deploy" / "entrypoint.sh").read_text(encoding="utf-8")

@@ -79,3 +79,13 @@ def test_a_worker_that_serves_no_logs_is_not_healthy() -> None:
     code, said = check("worker", AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT=str(port))
     assert code == 1
     assert "not healthy" in said
+
+
+def test_a_node_is_healthy_as_long_as_something_listens_at_its_socket(tmp_path: Path) -> None:
+    path = tmp_path / "node.sock"
+    assert check("node", str(path))[0] == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert check("node", str(path))[0] == 0
+    assert check("node", str(path))[0] == 1, "a killed node leaves its socket's file"

@@ -25,7 +25,10 @@ from schemas.region import load_region
 
 ROOT = Path(__file__).parents[2]
 INSTITUTIONS = [one.id for one in load_region(ROOT / "region.yaml").institutions]
-ACCOUNTS = {name: secrets.token_hex(16) for name in ("root", "observer", *INSTITUTIONS)}
+APART = "hospital-district"  # its node is a process of its own, the others' are not
+ACCOUNTS = {
+    name: secrets.token_hex(16) for name in ("root", "observer", *INSTITUTIONS, f"node-{APART}", f"chain-{APART}")
+}
 NOT_ALLOWED = 13
 
 pytestmark = pytest.mark.mongo
@@ -87,6 +90,62 @@ def test_an_institution_keeps_its_vault_and_its_replica(members: Members) -> Non
             with east.start_session() as session, session.start_transaction():
                 east[f"{part}_hospital-east"]["own"].insert_one({"n": 1}, session=session)
             assert east[f"{part}_hospital-east"]["own"].count_documents({}) == 1
+
+
+def test_beside_a_node_of_its_own_a_worker_reads_the_chain_and_writes_summaries_and_checkpoints(
+    members: Members,
+) -> None:
+    ledger = f"ledger_{APART}"
+    with members.login(f"node-{APART}") as node, members.login(APART) as worker:
+        node[ledger]["blocks"].insert_one({"_id": 1})
+        node[ledger]["meta"].insert_one({"_id": "head", "height": 1})
+        for attempt in (
+            lambda: worker[ledger]["blocks"].insert_one({"_id": 2}),
+            lambda: worker[ledger]["meta"].update_one({"_id": "head"}, {"$set": {"height": 2}}),
+            lambda: worker[ledger]["state_values"].delete_many({}),
+            lambda: worker[ledger]["other"].create_index("n"),
+            lambda: worker.drop_database(ledger),
+        ):
+            with refused():
+                attempt()
+        assert worker[ledger]["blocks"].find_one() == {"_id": 1}
+        assert worker[ledger]["meta"].find_one() == {"_id": "head", "height": 1}
+        for name in ("checkpoints", "summaries", "summaries_gone", "summaries_meta", "summaries_wanted"):
+            worker[ledger][name].create_index("tx")
+            worker[ledger][name].insert_one({"_id": 1})
+            assert worker[ledger][name].delete_many({}).deleted_count == 1
+        worker[f"xinglin_{APART}"]["outbox"].insert_one({"n": 1})
+
+
+def test_a_node_reads_envelopes_and_the_exchange_and_writes_its_replica_alone(members: Members) -> None:
+    with members.login("hospital-east") as east, members.login(f"node-{APART}") as node:
+        east["xinglin_hospital-east"]["records"].insert_one({"_id": "r.1", "envelope": b"bytes"})
+        MongoExchange(east["xinglin_exchange"]).post_vote(7, 0, 1, b"vote")
+        assert node["xinglin_hospital-east"]["records"].find_one({"_id": "r.1"}) is not None
+        assert MongoExchange(node["xinglin_exchange"]).votes(7, 0, 1) == [b"vote"]
+        for attempt in (
+            lambda: node["xinglin_exchange"]["topics"].insert_one({}),
+            lambda: node[f"xinglin_{APART}"]["landing"].find_one(),
+            lambda: node[f"xinglin_{APART}"]["records"].insert_one({}),
+            lambda: node["ledger_hospital-west"]["blocks"].find_one(),
+        ):
+            with refused():
+                attempt()
+
+
+def test_what_shows_a_chain_reads_one_replica_and_writes_nothing(members: Members) -> None:
+    with members.login(f"node-{APART}") as node, members.login(f"chain-{APART}") as chain:
+        node[f"ledger_{APART}"]["blocks"].insert_one({"_id": 20})
+        assert chain[f"ledger_{APART}"]["blocks"].find_one({"_id": 20}) == {"_id": 20}
+        MongoExchange(chain["xinglin_exchange"])
+        for attempt in (
+            lambda: chain[f"ledger_{APART}"]["checkpoints"].insert_one({}),
+            lambda: chain["xinglin_exchange"]["topics"].insert_one({}),
+            lambda: chain[f"xinglin_{APART}"]["records"].find_one(),
+            lambda: chain["ledger_hospital-west"]["blocks"].find_one(),
+        ):
+            with refused():
+                attempt()
 
 
 @pytest.mark.parametrize("collection", ["landing", "quarantine", "meta", "owners"])
