@@ -24,6 +24,7 @@ from network_simulation import (
     timeout_ballot,
 )
 
+from ledger import following
 from ledger.block import Block
 from ledger.certificate import COMMIT, PREPARE, TIMEOUT, Vote, assemble_qc
 from ledger.errors import Behind, Halted, Refused
@@ -263,6 +264,20 @@ def test_the_same_messages_unspoilt_are_taken(fresh: World) -> None:
     assert Vote.decode(node.prepare(world.proposal)).ballot.type == PREPARE
     assert Vote.decode(node.commit(world.prepare_qc, world.proposal)).ballot.type == COMMIT
     assert node.apply(opened.block, world.commit_qc, opened.bodies).height == 2
+
+
+def test_a_receipt_is_made_before_the_head_moves(fresh: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a block replaces of the state below it goes with it: read afterwards it is not there any more."""
+    replica, opened = fresh.node.replica, Proposal.decode(fresh.proposal)
+    made, receipt = [], following._receipt
+
+    def watched(view: Any, *rest: Any) -> Any:
+        made.append(view.head == replica.view.head)
+        return receipt(view, *rest)
+
+    monkeypatch.setattr(following, "_receipt", watched)
+    fresh.node.apply(opened.block, fresh.commit_qc, opened.bodies)
+    assert made == [True] and fresh.node.height == 2
 
 
 def test_a_flood_of_votes_costs_one_look_each(world: World) -> None:
