@@ -44,8 +44,11 @@ check: $(READY)  ## Lint, format and types
 bench: $(READY)  ## Benchmarks: tables on the terminal, JSON in bench-results/
 	@$(BIN)/python -m benchmarks
 
+bench-ledger: $(READY)  ## The ledger's figures: entries a second, growth, catching up, proofs
+	@$(BIN)/python -m benchmarks ledger_speed ledger_growth
+
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --python-version 3.11 --all-extras --upgrade pyproject.toml requirements.build --output-file requirements.lock
 
-.PHONY: help setup demo up down test test-services check bench lock
+.PHONY: help setup demo up down test test-services check bench bench-ledger lock
