@@ -173,15 +173,16 @@ class CeleryCourier(Courier):
     def lets_in(self, name: str, since: datetime, database: str) -> bool:  # noqa: ARG002
         """Say whether the worker has said that it is ready as often as it was begun; the broker lets it in at once."""
         log = self.folder / "run" / f"worker-{name}.log"
-        return log.exists() and log.read_text(errors="replace").count(f"{name}@localhost ready") >= self.begun[name]
+        return log.exists() and log.read_text(errors="replace").count(" ready.") >= self.begun[name]
 
     def command(self, name: str, queues: list[str], own: Path) -> list[str]:
         """Return the command of a worker, with a folder of its own."""
         self.begun[name] += 1
+        # Told a --celery-hostname, Airflow would ask all workers who they are, which no account may.
         return [
             sys.executable, "-m", "console.region.worker", "celery", "worker", "--queues", ",".join(queues),
-            "--concurrency", "2", "--celery-hostname", f"{name}@localhost", "--pid", str(own / "worker.pid"),
-            "--without-gossip", "--without-mingle", "--skip-serve-logs",
+            "--concurrency", "2", "--pid", str(own / "worker.pid"), "--without-gossip", "--without-mingle",
+            "--skip-serve-logs",
         ]  # fmt: skip
 
 

@@ -217,7 +217,8 @@ class Rehearsal(Homes):
         while not happened():
             for name in names:
                 if running(name, self.folder / "run") is None:
-                    raise RegionError(f"{name} ended while starting; see {self.folder / 'run' / name}.log")
+                    said = (self.folder / "run" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+                    raise RegionError(f"{name} ended while starting: {said[-2_000:]}")
             if time.monotonic() > deadline:
                 raise RegionError(f"not there after {READY_SECONDS:.0f} s: {what}; see {self.folder / 'run'}")
             time.sleep(0.5)
