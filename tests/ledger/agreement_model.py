@@ -152,18 +152,27 @@ class Facts:
     def reported(self, round_: int) -> frozenset[Lock | tuple[()]]:
         """Return what timeout certificates of a round can have as their highest lock; empty: there is none."""
         if round_ not in self._reported:
-            self._reported[round_] = frozenset(self._highest(round_))
+            self._reported[round_] = frozenset((*self._highest(round_, self._byzantine), *self._kept(round_)))
         return self._reported[round_]
 
-    def _highest(self, round_: int) -> Iterator[Lock | tuple[()]]:
+    def _kept(self, round_: int) -> Iterator[Lock | tuple[()]]:
+        """Yield what certificates report that some honest node has acted on: it has them, whoever falls silent."""
+        if round_ + 1 >= self._rules.rounds or self._byzantine == self._rules.byzantine:
+            return  # with every byzantine vote they can be assembled anyway
+        acted = [local[round_ + 1][0] for local in self._state if local[round_ + 1] != BLANK]
+        for report in set(self._highest(round_, self._rules.byzantine)) if acted else ():
+            if any(what == NONE or _fits(report, what) for what in acted):
+                yield report
+
+    def _highest(self, round_: int, byzantine: int) -> Iterator[Lock | tuple[()]]:
         weighed = zip(self._rules.honest_weights, self._state, strict=True)
         outs = [(weight, local[round_][2]) for weight, local in weighed if local[round_][2] is not None]
         lies: list[Lock | tuple[()]] = [()]
-        if self._byzantine:
+        if byzantine:
             lies += [one for one in self.prepared if one.round <= round_]
         for count in range(len(outs) + 1):
             for voters in set(combinations(sorted(outs, key=repr), count)):
-                if sum(weight for weight, _ in voters) + self._byzantine < self._rules.quorum:
+                if sum(weight for weight, _ in voters) + byzantine < self._rules.quorum:
                     continue
                 for lie in lies:
                     locks = [one for one in (*(lock for _, lock in voters), lie) if one]
@@ -320,6 +329,13 @@ class Model:
         last = self.rules.rounds - 1
         candidates = [one for one in states if self.rules.once or all(local[last] == BLANK for local in one)]
         return Exploration(states, (), len(candidates), sum(one not in live for one in candidates))
+
+
+def _fits(report: Lock | tuple[()], what: What) -> bool:
+    """Say whether a PREPARE of this could follow a timeout certificate that reports that."""
+    if isinstance(what, Candidate) and what.justify is not None:
+        return not report or report.round <= what.justify.round
+    return not report or value_of(report.what) == value_of(what)
 
 
 def value_of(what: What) -> str:

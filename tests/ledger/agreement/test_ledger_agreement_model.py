@@ -122,6 +122,12 @@ def test_the_code_allows_what_the_model_allows_and_nothing_else_in_every_reachab
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="a million states take minutes: set XINGLIN_NIGHTLY")
-def test_three_rounds_are_safe_and_live() -> None:
-    found = explored(variant(rounds=3))
-    assert (len(found.states), found.fork, found.candidates, found.stuck) == (1_079_896, (), 43_748, 0)
+@pytest.mark.parametrize(
+    ("rules", "states", "candidates"),
+    [(variant(honest=4, quorum=4), 16_165, 474), (variant(rounds=3), 1_058_134, 43_082)],
+    ids=["five voters", "three rounds"],
+)
+def test_more_voters_and_rounds_are_safe_and_live(rules: Rules, states: int, candidates: int) -> None:
+    """Of three rounds the design says 1,079,896 states; decision 163 says why these are fewer."""
+    found = explored(rules)
+    assert (len(found.states), found.fork, found.candidates, found.stuck) == (states, (), candidates, 0)
