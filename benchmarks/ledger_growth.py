@@ -25,14 +25,14 @@ from report import options, table, write
 from spent import spending
 
 from dags.steps.site import Site
-from ledger.block import Block
-from ledger.certificate import COMMIT, NO_ROUND, PREPARE, Ballot, Vote, qc_digest
+from ledger.agreement.certificate import COMMIT, NO_ROUND, PREPARE, Ballot, Vote, qc_digest
+from ledger.agreement.proposal import Proposal
+from ledger.agreement.votes import VoteStore
+from ledger.chain.block import Block
+from ledger.chain.replica import Replica
 from ledger.encoding import ZERO_DIGEST
 from ledger.node import Node
 from ledger.opening import VOTES_FILE, StoredEnvelopes, signing_key
-from ledger.proposal import Proposal
-from ledger.replica import Replica
-from ledger.votes import VoteStore
 
 VOTERS = 7
 SMALL, PROBED = 10, 1_000

@@ -32,10 +32,10 @@ from report import options, table, write
 from spent import Spent, spending
 
 from dags.steps.site import Site
+from ledger.agreement.proposal import Proposal
 from ledger.notary import Notary
-from ledger.proof import verify_proof
-from ledger.proposal import Proposal
-from ledger.proving import prove
+from ledger.proofs.proof import verify_proof
+from ledger.proofs.proving import prove
 from schemas.records import Entry
 
 STEPS = ("batch", "block", "verify", "votes", "apply")

@@ -18,13 +18,13 @@ from typing import Any
 
 from pymongo import monitoring
 
-from ledger.block import Block
-from ledger.leaves import Leaves
-from ledger.merkle import Levels
-from ledger.proposal import Proposal
-from ledger.replica import Replica
-from ledger.smt import SparseTree
-from ledger.votes import VoteStore
+from ledger.agreement.proposal import Proposal
+from ledger.agreement.votes import VoteStore
+from ledger.chain.block import Block
+from ledger.chain.leaves import Leaves
+from ledger.chain.merkle import Levels
+from ledger.chain.replica import Replica
+from ledger.chain.smt import SparseTree
 from shangmi import PrivateKey, PublicKey
 
 #: Part, and whose functions do its work.

@@ -11,9 +11,9 @@ from console.ledger import Json, Whose, progress, replicas
 from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
-    from ledger.credit_history import CreditHistory, EpochAccount
-    from ledger.replica import Replica, ReplicaView
-    from ledger.tally import Facts
+    from ledger.chain.replica import Replica, ReplicaView
+    from ledger.credit.credit_history import CreditHistory, EpochAccount
+    from ledger.credit.tally import Facts
 
 Why = Annotated[
     str | None,
@@ -57,8 +57,8 @@ def _longest(whose: str | None) -> Replica:
 
 def scores(view: ReplicaView) -> list[dict[str, Any]]:
     """Return each registered institution's credit and seat, best first."""
-    from ledger.credit import opened_credit
-    from ledger.state import CREDIT
+    from ledger.chain.state import CREDIT
+    from ledger.credit.credit import opened_credit
 
     rows, members = list[dict[str, Any]](), view.validators
     for one in view.roster:
@@ -82,8 +82,8 @@ def scores(view: ReplicaView) -> list[dict[str, Any]]:
 
 def standing_alarms(view: ReplicaView) -> list[dict[str, Any]]:
     """Return why seats of the present epoch are not those that were earned."""
-    from ledger.seats import Alarms
-    from ledger.state import CREDIT, ONLY
+    from ledger.chain.state import CREDIT, ONLY
+    from ledger.credit.seats import Alarms
 
     value = view.state(CREDIT, ONLY)
     found = Alarms.decode(value).alarms if value else ()
@@ -125,8 +125,8 @@ def explain(replica: Replica, name: str) -> dict[str, Any]:
 
     The chain is counted again from block 1; nothing but blocks is believed.
     """
-    from ledger.credit_history import credit_history
-    from ledger.validators import institution_id
+    from ledger.chain.validators import institution_id
+    from ledger.credit.credit_history import credit_history
 
     view = replica.view
     if view.roster.registration(institution_id(name)) is None:
@@ -164,7 +164,7 @@ def _epoch(one: EpochAccount) -> dict[str, Any]:
 
 
 def _facts(facts: Facts | None) -> dict[str, Any]:
-    from ledger.tally import Facts as Nothing
+    from ledger.credit.tally import Facts as Nothing
 
     found = facts or Nothing()
     return {

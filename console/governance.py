@@ -15,7 +15,7 @@ from console.records import site
 from console.screen import quiet_libraries, say
 
 if TYPE_CHECKING:
-    from ledger.change import Change
+    from ledger.contracts.change import Change
     from shangmi import PublicKey
 
 app = typer.Typer(help="Who takes part and what the chain's numbers are; docs/governance.md.", no_args_is_help=True)
@@ -27,7 +27,7 @@ app.command("vote")(policy.vote)
 
 
 def _propose(change: Change, title: str, institution: str | None, as_json: bool) -> None:
-    from ledger.governance import Propose
+    from ledger.contracts.governance import Propose
 
     with sentences(), quiet_libraries():
         id_ = offer(Propose, acting(institution), {"title": title, "change": change})
@@ -35,7 +35,7 @@ def _propose(change: Change, title: str, institution: str | None, as_json: bool)
 
 
 def _id(name: str) -> bytes:
-    from ledger.validators import institution_id
+    from ledger.chain.validators import institution_id
 
     return institution_id(name)
 
@@ -43,7 +43,7 @@ def _id(name: str) -> bytes:
 @app.command("freeze")
 def freeze(name: Name, title: Title, institution: Institution = None, as_json: Json = False) -> None:
     """Propose that an institution may do nothing until it is thawed; made in the block in which votes suffice."""
-    from ledger.member_changes import Freeze
+    from ledger.contracts.member_changes import Freeze
 
     _propose(Freeze(_id(name)), title, institution, as_json)
 
@@ -51,7 +51,7 @@ def freeze(name: Name, title: Title, institution: Institution = None, as_json: J
 @app.command("thaw")
 def thaw(name: Name, title: Title, institution: Institution = None, as_json: Json = False) -> None:
     """Propose that a frozen institution takes part again."""
-    from ledger.member_changes import Thaw
+    from ledger.contracts.member_changes import Thaw
 
     _propose(Thaw(_id(name)), title, institution, as_json)
 
@@ -59,7 +59,7 @@ def thaw(name: Name, title: Title, institution: Institution = None, as_json: Jso
 @app.command("remove")
 def remove(name: Name, title: Title, institution: Institution = None, as_json: Json = False) -> None:
     """Propose that an institution takes part no more; made in the block in which votes suffice."""
-    from ledger.member_changes import Remove
+    from ledger.contracts.member_changes import Remove
 
     _propose(Remove(_id(name)), title, institution, as_json)
 
@@ -73,7 +73,7 @@ def weight(
     as_json: Json = False,
 ) -> None:
     """Propose another number of votes for an institution, at most its class's."""
-    from ledger.member_changes import NewWeight
+    from ledger.contracts.member_changes import NewWeight
 
     _propose(NewWeight(_id(name), votes), title, institution, as_json)
 
@@ -87,7 +87,7 @@ def number(
     as_json: Json = False,
 ) -> None:
     """Propose another value of one of the chain's numbers."""
-    from ledger.rule_changes import BOUNDS, NewNumbers
+    from ledger.contracts.rule_changes import BOUNDS, NewNumbers
 
     if name not in BOUNDS:
         fail(f"{name} is none of the numbers that may change: {', '.join(BOUNDS)}", USAGE)
@@ -102,7 +102,7 @@ def engine(
     as_json: Json = False,
 ) -> None:
     """Propose that another engine judges the rules; read docs/governance.md first: every node halts for it."""
-    from ledger.rule_changes import NewEngine
+    from ledger.contracts.rule_changes import NewEngine
 
     with sentences():
         change = NewEngine.decode(NewEngine(name).content())
@@ -124,9 +124,9 @@ def propose(
 
 def _read(path: Path) -> Change:
     """Return the change of a file; whatever is not one ends the command."""
+    from ledger.contracts.motions import read_change
     from ledger.encoding import Reader
     from ledger.errors import Refused
-    from ledger.motions import read_change
 
     try:
         found = orjson.loads(path.read_bytes())
@@ -143,7 +143,7 @@ def _read(path: Path) -> Change:
 
 
 def _write(path: Path, change: Change, facts: dict[str, Any]) -> None:
-    from ledger.motions import change_bytes
+    from ledger.contracts.motions import change_bytes
 
     document = {"format": "xinglin-change/v1", "change": change.NAME, **facts, "bytes": change_bytes(change).hex()}
     try:
@@ -164,9 +164,9 @@ def apply(
     party: Annotated[str, typer.Option(help="Of class P: insurer or research.")] = "",
 ) -> None:
     """Write an application for admission: with a key, and the proof of holding it. Needs the region's genesis."""
-    from ledger.member_changes import Admit
-    from ledger.possession import NO_KEY, prove_possession
-    from ledger.roster import CLASS_PARTY, CLASSES, parties_of
+    from ledger.chain.roster import CLASS_PARTY, CLASSES, parties_of
+    from ledger.contracts.member_changes import Admit
+    from ledger.contracts.possession import NO_KEY, prove_possession
 
     with sentences(), quiet_libraries():
         if class_ not in CLASSES or (party or CLASS_PARTY[class_]) not in parties_of(class_):
@@ -210,8 +210,8 @@ def new_key(output: Output, institution: Institution = None) -> None:
 
     The present key stays in use until the change is made; then `governance adopt-key` puts the new one in its place.
     """
-    from ledger.member_changes import RotateKey
-    from ledger.possession import prove_possession
+    from ledger.contracts.member_changes import RotateKey
+    from ledger.contracts.possession import prove_possession
 
     with sentences(), quiet_libraries():
         who, at = acting(institution), site()
@@ -251,8 +251,8 @@ def _exchange_keys(present: Path, new: PublicKey, chain_id: bytes, height: int) 
     Returns:
         Where the old ones are.
     """
+    from ledger.agreement.votes import VoteStore
     from ledger.opening import KEY_FILE, VOTES_FILE
-    from ledger.votes import VoteStore
 
     folder, old = present / "next", present / "old"
     old.mkdir(mode=0o700, exist_ok=True)

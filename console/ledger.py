@@ -20,9 +20,9 @@ from console.screen import columns, quiet_libraries, say
 from console.summaries import summaries
 
 if TYPE_CHECKING:
-    from ledger.checkpoint import Note
-    from ledger.replica import Replica
-    from ledger.storage_check import StorageReport
+    from ledger.chain.replica import Replica
+    from ledger.chain.storage_check import StorageReport
+    from ledger.proofs.checkpoint import Note
 
 app = typer.Typer(help="The consortium's chain: blocks, who confirmed them, proofs.", no_args_is_help=True)
 app.command("summaries")(summaries)
@@ -34,7 +34,7 @@ Whose = Annotated[str | None, typer.Option("--replica", metavar="INSTITUTION", h
 
 def replicas(whose: str | None = None) -> dict[str, Replica]:
     """Return the replicas of this machine's institutions, or the one asked for."""
-    from ledger.replica import Replica
+    from ledger.chain.replica import Replica
 
     at = site()
     names = [at.region.institution(whose).id] if whose else [one.id for one in at.region.institutions]
@@ -114,11 +114,11 @@ def show(
 
 def block_facts(replica: Replica, height: int) -> dict[str, Any]:
     """Return what a person asks of a block; KeyError where there is none."""
-    from ledger.batch import SubmitBatch
-    from ledger.block import Block
-    from ledger.certificate import QuorumCertificate
-    from ledger.transaction import Transaction
-    from ledger.transactions import open_transaction
+    from ledger.agreement.certificate import QuorumCertificate
+    from ledger.chain.batch import SubmitBatch
+    from ledger.chain.block import Block
+    from ledger.chain.transaction import Transaction
+    from ledger.chain.transactions import open_transaction
 
     encoded, qc = replica.block(height)
     block, view = Block.decode(encoded), replica.view
@@ -157,7 +157,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Compute every hash, root, signature and leaf of the replicas again; exit 1 where anything is wrong."""
-    from ledger.chain_check import verify_chain
+    from ledger.chain.chain_check import verify_chain
 
     with sentences(), quiet_libraries(), progress() as follow:
         found = _some(whose)
@@ -181,8 +181,8 @@ def verify(
 
 def _stores(found: dict[str, Replica], follow: Callable[[int, int], None]) -> dict[str, StorageReport]:
     """Look at every store that this machine reaches, by the longest of these replicas."""
+    from ledger.chain.storage_check import check_storage
     from ledger.opening import StoredEnvelopes
-    from ledger.storage_check import check_storage
 
     replica = max(found.values(), key=lambda one: one.view.head.height)
     return check_storage(replica, StoredEnvelopes(site().client), _kept(), follow)
@@ -206,9 +206,9 @@ def prove(
 
     Refused where the stored record is not the one that the chain knows. The newest checkpoint goes in with it.
     """
+    from ledger.chain.storage_check import check_stored
     from ledger.opening import StoredEnvelopes
-    from ledger.proving import prove as prove_record
-    from ledger.storage_check import check_stored
+    from ledger.proofs.proving import prove as prove_record
 
     with sentences():
         replica, rid = _one(whose), _rid(record)
@@ -238,8 +238,8 @@ def verify_proof(
 ) -> None:
     """Check a proof offline: no network, no database; exit 1 where it does not hold."""
     from ledger.errors import ProofError
-    from ledger.proof import MAX_FILE
-    from ledger.proof import verify_proof as check
+    from ledger.proofs.proof import MAX_FILE
+    from ledger.proofs.proof import verify_proof as check
 
     try:
         proof, trusted = _read(file, MAX_FILE + 1), _read(anchor, MAX_FILE + 1)
@@ -267,8 +267,8 @@ def verify_proof(
 
 def _newest_checkpoint(replica: Replica) -> Note | None:
     """Return the newest checkpoint that is kept beside any replica here and that this one has, too."""
-    from ledger.checkpoint import Checkpoint, freshest
-    from ledger.checkpoints import Checkpoints
+    from ledger.proofs.checkpoint import Checkpoint, freshest
+    from ledger.proofs.checkpoints import Checkpoints
 
     at = site()
     kept = [note for name in replicas() for note in Checkpoints(at.client[f"ledger_{name}"], replica).newest()]

@@ -13,12 +13,12 @@ from console.ledger import replicas
 from console.records import site
 
 if TYPE_CHECKING:
-    from ledger.change import Change
-    from ledger.motions import Motion
-    from ledger.policy_check import Changes
-    from ledger.replica import ReplicaView
-    from ledger.transaction import Transaction
-    from ledger.working_state import WorkingState
+    from ledger.chain.replica import ReplicaView
+    from ledger.chain.transaction import Transaction
+    from ledger.chain.working_state import WorkingState
+    from ledger.contracts.change import Change
+    from ledger.contracts.motions import Motion
+    from ledger.contracts.policy_check import Changes
 
 Institution = Annotated[
     str | None, typer.Option("--institution", help="Who acts; default the only one whose keys are here.")
@@ -36,7 +36,7 @@ class Tried:
 
 def chain() -> Tried:
     """Return the chain as the longest replica of this machine holds it."""
-    from ledger.working_state import WorkingState
+    from ledger.chain.working_state import WorkingState
 
     found = replicas()
     if not found:
@@ -73,7 +73,7 @@ def offer(kind: type[Transaction], institution: str, fields: dict[str, Any]) -> 
 
 def find(tried: Tried, given: str) -> bytes:
     """Return the id of the open proposal that begins with these hex digits."""
-    from ledger.motions import open_motions
+    from ledger.contracts.motions import open_motions
 
     found = [one for one in open_motions(tried.state) if one.hex().startswith(given.lower())]
     if len(found) != 1 or len(given) < 6:
@@ -83,8 +83,8 @@ def find(tried: Tried, given: str) -> bytes:
 
 def facts(tried: Tried, id_: bytes, motion: Motion) -> dict[str, Any]:
     """Return what a person asks of a proposal."""
-    from ledger.governance import count_votes, due_epoch
-    from ledger.motions import FOR, PASSED, ballots_of
+    from ledger.contracts.governance import count_votes, due_epoch
+    from ledger.contracts.motions import FOR, PASSED, ballots_of
 
     ballots = ballots_of(tried.state, id_)
     count = count_votes(tried.state, motion.change, ballots)
@@ -130,10 +130,10 @@ def told(one: dict[str, Any]) -> str:
 
 def says(change: Change, tried: Tried) -> Iterator[str]:
     """Yield in plain sentences what a change means."""
-    from ledger.member_changes import Admit, Freeze, NewWeight, Remove, RotateKey, Thaw
-    from ledger.policy import PolicySet
-    from ledger.policy_check import changes
-    from ledger.rule_changes import NewEngine, NewNumbers, NewRules
+    from ledger.contracts.member_changes import Admit, Freeze, NewWeight, Remove, RotateKey, Thaw
+    from ledger.contracts.policy import PolicySet
+    from ledger.contracts.policy_check import changes
+    from ledger.contracts.rule_changes import NewEngine, NewNumbers, NewRules
 
     name = tried.view.name
     match change:

@@ -14,7 +14,7 @@ from console.screen import quiet_libraries, say
 from schemas.home import Home
 
 if TYPE_CHECKING:
-    from ledger.recovery import Recovery
+    from ledger.agreement.recovery import Recovery
 
 app = typer.Typer(help="An institution's node beside its key; see docs/node.md.", no_args_is_help=True)
 app.command("serve")(serving.serve)
@@ -124,12 +124,12 @@ def recover(
 def _recover(home: Home, institution: str) -> Recovery:
     from pymongo import MongoClient
 
+    from ledger.agreement.recovery import recover as recover_votes
+    from ledger.chain.replica import Replica
     from ledger.exchange import MongoExchange
     from ledger.node import Node
     from ledger.opening import VOTES_FILE, StoredEnvelopes, load_genesis, replica_database, signing_key
-    from ledger.recovery import recover as recover_votes
     from ledger.remote.process import only_process
-    from ledger.replica import Replica
 
     keys = home.keys(institution)
     key, genesis = signing_key(home, institution).public, load_genesis(home)

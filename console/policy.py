@@ -14,8 +14,8 @@ from console.policy_words import plain_changes, plain_rules, plain_trial, questi
 from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
-    from ledger.policy import PolicySet
-    from ledger.policy_request import Question
+    from ledger.contracts.policy import PolicySet
+    from ledger.contracts.policy_request import Question
 
 app = typer.Typer(help="The region's rules of sharing; docs/governance.md shows how.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -31,14 +31,14 @@ def _read(path: Path) -> str:
 
 
 def _shipped() -> PolicySet:
-    from ledger.policy import PolicySet, default_policies
+    from ledger.contracts.policy import PolicySet, default_policies
 
     return PolicySet.decode(default_policies())
 
 
 def _standing() -> PolicySet:
     """Return the rules in force on the chain."""
-    from ledger.policy import PolicySet
+    from ledger.contracts.policy import PolicySet
 
     encoded = chain().view.policies
     if not encoded:
@@ -92,7 +92,7 @@ def _rules(text: str) -> PolicySet:
 
 
 def _faults(rules: PolicySet) -> list[dict[str, str]] | None:
-    from ledger.policy_check import check_policies
+    from ledger.contracts.policy_check import check_policies
 
     found = check_policies(rules.text, rules.schema)
     return [{"rule": one.rule, "message": one.message} for one in found] or None
@@ -120,8 +120,8 @@ def _compared(against: Path | None, file: Path | None) -> PolicySet | None:
 
 
 def _explain(rules: PolicySet, old: PolicySet | None, as_json: bool) -> None:
-    from ledger.policy_check import changes, rules_of
-    from ledger.policy_trials import compare
+    from ledger.contracts.policy_check import changes, rules_of
+    from ledger.contracts.policy_trials import compare
 
     found = rules_of(rules.text)
     change, trial = (changes(old, rules), compare(old, rules)) if old else (None, None)
@@ -138,7 +138,7 @@ def _explain(rules: PolicySet, old: PolicySet | None, as_json: bool) -> None:
 
 
 def _answer(rules: PolicySet, question: Question, as_json: bool) -> bool:
-    from ledger.policy_check import rules_of
+    from ledger.contracts.policy_check import rules_of
 
     decision = rules.decide(question)
     said = {one.id: one.says for one in rules_of(rules.text)}
@@ -161,9 +161,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the rules in force in plain sentences, and every open proposal with its votes."""
-    from ledger.motions import motion_of, open_motions
-    from ledger.policy import PolicySet
-    from ledger.policy_check import rules_of
+    from ledger.contracts.motions import motion_of, open_motions
+    from ledger.contracts.policy import PolicySet
+    from ledger.contracts.policy_check import rules_of
 
     with sentences(), quiet_libraries():
         tried = chain()
@@ -196,8 +196,8 @@ def propose(
     as_json: Json = False,
 ) -> None:
     """Propose other rules: signed, and offered to the next block, with your institution's vote for them."""
-    from ledger.governance import Propose
-    from ledger.rule_changes import NewRules
+    from ledger.contracts.governance import Propose
+    from ledger.contracts.rule_changes import NewRules
     from shangmi import sm3
 
     with sentences(), quiet_libraries():
@@ -217,8 +217,8 @@ def vote(
     as_json: Json = False,
 ) -> None:
     """Vote on any open proposal; a regulator's vote is its signature."""
-    from ledger.governance import Vote
-    from ledger.motions import AGAINST, FOR
+    from ledger.contracts.governance import Vote
+    from ledger.contracts.motions import AGAINST, FOR
 
     with sentences(), quiet_libraries():
         id_ = find(chain(), proposal)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from console.exits import USAGE, fail
 
 if TYPE_CHECKING:
-    from ledger.policy_check import Changes, Rule
-    from ledger.policy_request import PartyFacts, Question
-    from ledger.policy_trials import Case, Comparison
+    from ledger.contracts.policy_check import Changes, Rule
+    from ledger.contracts.policy_request import PartyFacts, Question
+    from ledger.contracts.policy_trials import Case, Comparison
 
 #: Kinds of request that are told; --json has them all.
 _SHOWN: Final = 12
@@ -75,7 +75,7 @@ def _list(words: Iterable[str]) -> str:
 
 def question_of(who: str, owner: str, credit: int, **asked: Any) -> Question:
     """Return the question that the options of `policy check --as` put; unknown words end the command."""
-    from ledger.policy_request import ACTIONS, CONSENTS, PURPOSES, READERS, Question
+    from ledger.contracts.policy_request import ACTIONS, CONSENTS, PURPOSES, READERS, Question
 
     known = {"action": ACTIONS, "purpose": PURPOSES, "consent": CONSENTS, "reader": ("", *READERS)}
     for name, words in known.items():
@@ -95,9 +95,9 @@ def _now() -> int:
 
 def _party(word: str, credit: int) -> PartyFacts:
     """Return an institution of the region's file, or one of a kind."""
-    from ledger.policy_request import PartyFacts
-    from ledger.policy_trials import HOLDER
-    from ledger.roster import CLASS_PARTY, PARTIES
+    from ledger.chain.roster import CLASS_PARTY, PARTIES
+    from ledger.contracts.policy_request import PartyFacts
+    from ledger.contracts.policy_trials import HOLDER
     from schemas.home import Home
     from schemas.region import load_region
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from console.demo import Account
     from console.region.airflow import Airflow
     from dags.steps.site import Site
-    from ledger.chain_check import ChainReport
+    from ledger.chain.chain_check import ChainReport
     from simulators.sent import Sent
 
 SAMPLE: Final = 20
@@ -72,7 +72,7 @@ class Report:
         from console.demo import Account
         from console.ledger import block_facts
         from console.records import vaults
-        from ledger.chain_check import verify_chain
+        from ledger.chain.chain_check import verify_chain
 
         after = Account.of(at)
         replicas = {one.id: at.replica(one.id) for one in at.region.institutions}
@@ -193,8 +193,8 @@ def _sample(at: Site) -> tuple[int, list[str]]:
     """Return how many records were drawn from every vault, and what was wrong with them."""
     from console.records import vaults
     from ledger.errors import LedgerError
-    from ledger.proof import verify_proof
-    from ledger.proving import prove
+    from ledger.proofs.proof import verify_proof
+    from ledger.proofs.proving import prove
     from vault.errors import VaultError
 
     anchor, faults, drawn = at.home.anchor.read_bytes(), [], 0

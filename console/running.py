@@ -12,7 +12,7 @@ from console.exits import print_json, sentences
 from console.screen import columns, say
 
 if TYPE_CHECKING:
-    from ledger.replica import Replica
+    from ledger.chain.replica import Replica
     from vault.store import Vault
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
@@ -89,7 +89,7 @@ def _heads(heights: dict[str, int]) -> str:
 
 def unconfirmed(vault: Vault, replica: Replica | None) -> int:
     """Return how many sealed entries stand in no final block of the institution's own replica."""
-    from ledger.fate import fate_of
+    from ledger.chain.fate import fate_of
 
     entries = vault.summary()
     sent = vault.outbox.outstanding()

@@ -16,10 +16,10 @@ from console.screen import quiet_libraries, say
 from schemas.region import Institution
 
 if TYPE_CHECKING:
-    from ledger.checkpoint import Note
+    from ledger.chain.replica import Replica
     from ledger.node import Node
-    from ledger.peer import Network, Peer
-    from ledger.replica import Replica
+    from ledger.proofs.checkpoint import Note
+    from ledger.sync.peer import Network, Peer
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Whose = Annotated[str | None, typer.Option("--institution", help="Whose replica; needed where there are several.")]
@@ -76,9 +76,9 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Catch this institution's replica up from other nodes over HTTP; no key is opened, nothing is believed."""
-    from ledger.catching_up import CatchUp
-    from ledger.fast_sync import fast_sync
-    from ledger.peer import network
+    from ledger.sync.catching_up import CatchUp
+    from ledger.sync.fast_sync import fast_sync
+    from ledger.sync.peer import network
 
     with sentences(), quiet_libraries():
         node = _observer(_institution(institution).id)
@@ -110,7 +110,7 @@ def _observer(institution: str) -> Node:
 
 
 def _peers(given: list[str], through: Network) -> list[Peer]:
-    from ledger.peer import Peer
+    from ledger.sync.peer import Peer
 
     pairs = [one.partition("=") for one in given]
     if not all(name and url.startswith(("http://", "https://")) for name, _, url in pairs):
@@ -128,7 +128,7 @@ def tiles(
     as_json: Json = False,
 ) -> None:
     """Write the history as immutable files from which anybody computes proofs; again later adds what is new."""
-    from ledger.tile_folder import write_tiles
+    from ledger.proofs.tile_folder import write_tiles
 
     with sentences():
         replica, note = _shown(institution)
@@ -157,7 +157,7 @@ def anchor(
     auditor: Annotated[bool, typer.Option("--auditor", help="Every proof needs an auditor's checkpoint.")] = False,
 ) -> None:
     """Write a trust anchor with today's voters, for somebody who checks proofs; hand it over yourself."""
-    from ledger.anchor import Anchor
+    from ledger.proofs.anchor import Anchor
 
     with sentences():
         replica, _ = _shown(institution)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dags.steps.site import Site
-    from ledger.summary_store import Listed
+    from ledger.messages.summary_store import Listed
 
 _HEADINGS = ("date", "institution", "type", "class", "conclusion", "record", "version", "yuan")
 
@@ -71,7 +71,7 @@ def _person(at: Site, institution: str) -> bytes:
 def _fitting(
     at: Site, institution: str, person: bytes | None, of: str | None, resource_type: str | None, since: int
 ) -> Iterator[Listed]:
-    from ledger.policy_request import type_name
+    from ledger.contracts.policy_request import type_name
 
     key = at.keystore(institution).signing_key
     for one in at.summaries(institution).read(at.exchange, key, of):
@@ -85,7 +85,7 @@ def _fitting(
 
 
 def _document(one: Listed) -> dict[str, Any]:
-    from ledger.policy_request import type_name
+    from ledger.contracts.policy_request import type_name
 
     told = asdict(one.summary)
     for name in ("person", "patient"):
@@ -96,7 +96,7 @@ def _document(one: Listed) -> dict[str, Any]:
 
 
 def _row(one: Listed) -> tuple[Any, ...]:
-    from ledger.policy_request import type_name
+    from ledger.contracts.policy_request import type_name
 
     told = one.summary
     date = f"{told.date // 10_000:04}-{told.date // 100 % 100:02}-{told.date % 100:02}" if told.date else "-"

@@ -19,7 +19,7 @@ from deploy.apart import can_part
 from deploy.couriers import COMMON, Courier, EdgeCourier
 from deploy.mongo_accounts import REPLICA_SET
 from deploy.prepare import accounts_of, found, hand_out, write
-from ledger.genesis import Genesis
+from ledger.chain.genesis import Genesis
 from schemas.home import REPOSITORY, Home
 from schemas.region import Region, load_region
 

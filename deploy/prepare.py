@@ -22,11 +22,11 @@ import typer
 import yaml
 
 from console.region.region import pools
-from ledger.genesis import Genesis
-from ledger.key_grants import make_region_grant
+from ledger.agreement.votes import VoteStore
+from ledger.chain.genesis import Genesis
+from ledger.contracts.policy import default_policies
+from ledger.messages.key_grants import make_region_grant
 from ledger.opening import KEY_FILE, VOTES_FILE
-from ledger.policy import default_policies
-from ledger.votes import VoteStore
 from schemas.region import Region, load_region
 from schemas.source import load_sources
 from shangmi import PublicKey

@@ -6,11 +6,11 @@ import os
 import secrets
 
 from console.region.processes import write
-from ledger.genesis import Genesis
-from ledger.key_grants import make_region_grant
+from ledger.agreement.votes import VoteStore
+from ledger.chain.genesis import Genesis
+from ledger.contracts.policy import default_policies
+from ledger.messages.key_grants import make_region_grant
 from ledger.opening import KEY_FILE, VOTES_FILE
-from ledger.policy import default_policies
-from ledger.votes import VoteStore
 from schemas.errors import ConfigurationError
 from schemas.home import Home
 from schemas.region import Region, load_region

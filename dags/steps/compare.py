@@ -8,12 +8,12 @@ from typing import Final
 from dags.steps.errors import Stop
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
-from ledger.checkpoint import MAX_NOTE, Note
-from ledger.checkpoints import Checkpoints
-from ledger.comparing import MAX_CONTINUATION, MAX_STANDING, Comparison, Standing, compare, continuation, standing
+from ledger.chain.validators import institution_id
 from ledger.errors import Halted, Refused
 from ledger.opening import replica_database
-from ledger.validators import institution_id
+from ledger.proofs.checkpoint import MAX_NOTE, Note
+from ledger.proofs.checkpoints import Checkpoints
+from ledger.sync.comparing import MAX_CONTINUATION, MAX_STANDING, Comparison, Standing, compare, continuation, standing
 
 log = logging.getLogger(__name__)
 CHECKPOINTS: Final = "checkpoints"

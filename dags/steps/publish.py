@@ -7,7 +7,7 @@ import logging
 from dags.steps import summaries
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
-from ledger.leaves import leaves_of
+from ledger.chain.leaves import leaves_of
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import Replica
 from ledger.exchange import MongoExchange
-from ledger.genesis import Genesis
+from ledger.messages.summary_board import MongoBoard
+from ledger.messages.summary_store import SummaryStore
 from ledger.notary import Notary
 from ledger.opening import load_genesis, open_node, open_region_key, open_summaries, replica_database
-from ledger.replica import Replica
-from ledger.summary_board import MongoBoard
-from ledger.summary_store import SummaryStore
 from schemas.home import Home
 from schemas.region import Region, load_region
 from schemas.source import Source, load_source, load_sources

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from dags.steps.site import Site
+from ledger.chain.roster import Registration
 from ledger.errors import Refused
-from ledger.granted_keys import grant_topic
-from ledger.key_grants import MAX_GRANT, KeyGrant, grant
-from ledger.roster import Registration
-from ledger.sealed_summary import Bundle, SealedSummary
+from ledger.messages.granted_keys import grant_topic
+from ledger.messages.key_grants import MAX_GRANT, KeyGrant, grant
+from ledger.messages.sealed_summary import Bundle, SealedSummary
 from schemas.records import Entry
 from shangmi import sm3
 from vault.summaries import SummaryKey

@@ -6,7 +6,7 @@ import logging
 
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
-from ledger.watching import HEIGHTS, Watch
+from ledger.credit.watching import HEIGHTS, Watch
 
 log = logging.getLogger(__name__)
 

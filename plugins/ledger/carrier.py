@@ -13,13 +13,13 @@ from functools import partial
 from itertools import chain
 from typing import TypeVar
 
-from ledger.block import Block
-from ledger.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
+from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT, QuorumCertificate
+from ledger.agreement.proposal import Proposal
+from ledger.chain.block import Block
+from ledger.chain.replica import FinalBlock
 from ledger.errors import Behind, Halted, Refused
 from ledger.exchange import Exchange
 from ledger.notary import Notary
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock
 
 log = logging.getLogger(__name__)
 #: Bytes of votes and certificates that are searched, at each step, for what the node's key signed elsewhere.

@@ -17,12 +17,12 @@ from typing import Any
 from pymongo import ASCENDING, WriteConcern
 from pymongo.database import Database
 
-from ledger.block import MAX_CERTIFICATE, MAX_EVIDENCE
-from ledger.certificate import COMMIT, MAX_QC, PREPARE, STEP_NAMES, TIMEOUT
+from ledger.agreement.certificate import COMMIT, MAX_QC, PREPARE, STEP_NAMES, TIMEOUT
+from ledger.agreement.proposal import MAX_TC
+from ledger.chain.block import MAX_CERTIFICATE, MAX_EVIDENCE
+from ledger.chain.replica import FinalBlock
+from ledger.chain.transaction import MAX_TRANSACTION
 from ledger.errors import LedgerError, Refused
-from ledger.proposal import MAX_TC
-from ledger.replica import FinalBlock
-from ledger.transaction import MAX_TRANSACTION
 from shangmi import sm3
 
 Document = dict[str, Any]

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ledger.batch import SubmitBatch
-from ledger.block import Block
-from ledger.certificate import (
+from ledger.agreement.certificate import (
     COMMIT,
     NO_ROUND,
     PREPARE,
@@ -23,25 +21,27 @@ from ledger.certificate import (
     assemble_tc,
     qc_digest,
 )
-from ledger.chain_check import ChainReport, verify_chain
-from ledger.checkpoint import Checkpoint, Note, cosign
+from ledger.agreement.following import FinalSource, Follower, Receipt
+from ledger.agreement.judgement import Judgement
+from ledger.agreement.pen import Pen
+from ledger.agreement.production import SkipListener, collect, find_block, highest_certificate, stored_bodies
+from ledger.agreement.proposal import Proposal, check_against_lock, check_proposal, check_tc
+from ledger.agreement.votes import Signer, VoteStore
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.chain_check import ChainReport, verify_chain
+from ledger.chain.execution import Execution, Terms
+from ledger.chain.fate import Fate, fate_of
+from ledger.chain.genesis import DEFAULT_POLICY, Genesis
+from ledger.chain.leaves import leaves_of
+from ledger.chain.replica import Replica, ReplicaView
+from ledger.chain.sampling import EnvelopeSource, check_envelopes
+from ledger.chain.state import INSTITUTION, InstitutionState
+from ledger.chain.transaction import Transaction
+from ledger.chain.validators import institution_id, key_id
 from ledger.errors import Refused
-from ledger.execution import Execution, Terms
-from ledger.fate import Fate, fate_of
-from ledger.following import FinalSource, Follower, Receipt
-from ledger.genesis import DEFAULT_POLICY, Genesis
-from ledger.judgement import Judgement
-from ledger.leaves import leaves_of
-from ledger.pen import Pen
-from ledger.production import SkipListener, collect, find_block, highest_certificate, stored_bodies
-from ledger.proposal import Proposal, check_against_lock, check_proposal, check_tc
-from ledger.proving import prove
-from ledger.replica import Replica, ReplicaView
-from ledger.sampling import EnvelopeSource, check_envelopes
-from ledger.state import INSTITUTION, InstitutionState
-from ledger.transaction import Transaction
-from ledger.validators import institution_id, key_id
-from ledger.votes import Signer, VoteStore
+from ledger.proofs.checkpoint import Checkpoint, Note, cosign
+from ledger.proofs.proving import prove
 from schemas.records import Entry
 from shangmi import PublicKey, sm3
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ledger.errors import Behind, Refused
 
 if TYPE_CHECKING:
-    from ledger.fate import Fate
-    from ledger.following import FinalSource, Receipt
+    from ledger.agreement.following import FinalSource, Receipt
+    from ledger.agreement.production import SkipListener
+    from ledger.chain.fate import Fate
+    from ledger.chain.transaction import Transaction
     from ledger.node import Submission
-    from ledger.production import SkipListener
-    from ledger.transaction import Transaction
     from schemas.records import Entry
     from shangmi import PublicKey
 

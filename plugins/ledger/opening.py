@@ -8,16 +8,16 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from ledger.agreement.own_signatures import certificates_of
+from ledger.agreement.votes import VoteStore
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import Replica
 from ledger.errors import Halted, Refused
-from ledger.genesis import Genesis
-from ledger.key_grants import Decrypts, region_key
+from ledger.messages.key_grants import Decrypts, region_key
+from ledger.messages.summary_board import MongoBoard
+from ledger.messages.summary_store import StoredSummaries, SummaryStore
 from ledger.node import Node
 from ledger.notary import Notary
-from ledger.own_signatures import certificates_of
-from ledger.replica import Replica
-from ledger.summary_board import MongoBoard
-from ledger.summary_store import StoredSummaries, SummaryStore
-from ledger.votes import VoteStore
 from schemas.errors import ConfigurationError
 from schemas.home import Home
 from shangmi import PrivateKey, ShangmiError

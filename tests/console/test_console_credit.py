@@ -14,15 +14,15 @@ from console_run import ROOT, Done, Xinglin, run_here
 from founded import founded_site
 
 from dags.steps.site import Site
+from ledger.agreement.certificate import PREPARE, Vote
 from ledger.carrier import Carrier, carry_block
-from ledger.certificate import PREPARE, Vote
+from ledger.chain.replica import Replica
+from ledger.chain.smt import value_hash
+from ledger.chain.state import CREDIT
+from ledger.chain.validators import institution_id
+from ledger.credit.scoring import CreditState
+from ledger.credit.watching import Watch
 from ledger.node import Node
-from ledger.replica import Replica
-from ledger.scoring import CreditState
-from ledger.smt import value_hash
-from ledger.state import CREDIT
-from ledger.validators import institution_id
-from ledger.watching import Watch
 from schemas.home import Home
 from schemas.records import Entry
 from shangmi import sm3

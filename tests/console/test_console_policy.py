@@ -15,7 +15,7 @@ from founded import opened_site
 from console.region.founding import found
 from dags.steps.site import Site
 from ledger.carrier import Carrier, carry_block
-from ledger.policy import SHIPPED
+from ledger.contracts.policy import SHIPPED
 from schemas.home import Home
 from shangmi import PrivateKey
 

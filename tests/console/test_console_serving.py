@@ -17,17 +17,17 @@ import pytest
 from killed import child_environment
 from pymongo import MongoClient
 
-from ledger.anchor import load_anchor
-from ledger.genesis import Genesis
-from ledger.proof import verify_proof
+from ledger.chain.genesis import Genesis
+from ledger.proofs.anchor import load_anchor
+from ledger.proofs.proof import verify_proof
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "ledger"))
 from region_simulation import RegionSimulation  # noqa: E402
 
-from ledger.leaves import Leaves, RecordLeaf  # noqa: E402
+from ledger.chain.leaves import Leaves, RecordLeaf  # noqa: E402
+from ledger.chain.replica import Replica  # noqa: E402
 from ledger.node import Node  # noqa: E402
-from ledger.replica import Replica  # noqa: E402
 
 pytestmark = pytest.mark.mongo
 EAST, WEST = "hospital-east", "hospital-west"

@@ -25,15 +25,15 @@ from console.region.processes import Process, running, start
 from deploy.apart import can_part
 from deploy.mongo_accounts import establish
 from deploy.prepare import MEMBERS
+from ledger.agreement.votes import VoteStore
 from ledger.carrier import Carrier
-from ledger.chain_check import verify_chain
+from ledger.chain.chain_check import verify_chain
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import Replica
+from ledger.chain.validators import institution_id
 from ledger.exchange import MongoExchange
-from ledger.genesis import Genesis
 from ledger.node import Node
 from ledger.opening import StoredEnvelopes
-from ledger.replica import Replica
-from ledger.validators import institution_id
-from ledger.votes import VoteStore
 from schemas.records import Entry
 from schemas.region import load_region
 from shangmi import PrivateKey, sm3

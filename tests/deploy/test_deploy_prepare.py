@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ledger.genesis import Genesis
-from ledger.votes import VoteStore
+from ledger.agreement.votes import VoteStore
+from ledger.chain.genesis import Genesis
 from schemas.region import load_region
 from shangmi import PrivateKey
 from vault.keystore import FileKeystore

@@ -12,8 +12,8 @@ from dags.steps import ingest, publish
 from dags.steps.errors import Stop
 from dags.steps.site import Site
 from ledger.carrier import Carrier, carry_block
-from ledger.proof import verify_proof
-from ledger.proving import prove
+from ledger.proofs.proof import verify_proof
+from ledger.proofs.proving import prove
 from schemas.records import Normalised, SourceContext
 from simulators.lis import Laboratory
 from vault.errors import BatchClosed

@@ -10,11 +10,11 @@ from test_flow_rounds import carriers, heights, offer
 
 from dags.steps import publish
 from dags.steps.site import Site
-from ledger.block import Block
+from ledger.agreement.proposal import Proposal
 from ledger.carrier import Carrier, carry_block
+from ledger.chain.block import Block
+from ledger.chain.replica import FinalBlock
 from ledger.errors import Refused
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock
 
 
 def show_first(at: Site, topic: str, data: bytes) -> None:

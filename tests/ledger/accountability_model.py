@@ -16,10 +16,10 @@ from itertools import combinations, product
 
 from credit_ledger import BLOCK_A, BLOCK_B, commit, prepare, timeout
 
-from ledger.certificate import Ballot
-from ledger.contradictions import contradiction
-from ledger.offences import BROKEN_LOCK, DOUBLE_VOTE
-from ledger.statements import Statement
+from ledger.agreement.certificate import Ballot
+from ledger.credit.contradictions import contradiction
+from ledger.credit.offences import BROKEN_LOCK, DOUBLE_VOTE
+from ledger.credit.statements import Statement
 
 BLOCKS = {"A": BLOCK_A, "B": BLOCK_B}
 Prepare = tuple[int, str, int]

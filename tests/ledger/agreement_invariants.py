@@ -13,9 +13,9 @@ from dataclasses import replace
 from agreement_model import CODE, Candidate, Lock, Model, Move, State, lock_of
 from network_simulation import NetworkSimulation, require, signed_slots
 
-from ledger.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate
+from ledger.agreement.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate
+from ledger.agreement.votes import Slot
 from ledger.encoding import Reader
-from ledger.votes import Slot
 
 ROUNDS = 12
 

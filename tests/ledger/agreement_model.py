@@ -344,7 +344,7 @@ def value_of(what: What) -> str:
 
 
 def position(local: Local) -> tuple[int, int]:
-    """Return the highest (round, step) a node has signed; steps as in ``ledger.certificate``, 0 for nothing."""
+    """Return the highest (round, step) a node has signed; steps as certificates name them, 0 for nothing."""
     best = (0, 0)
     for round_, (prepared, committed, timeout) in enumerate(local):
         step = 3 if timeout is not None else 2 if committed != NONE else 1 if prepared != NONE else 0

@@ -15,15 +15,15 @@ from network_simulation import (
     timeout_ballot,
 )
 
-from ledger.block import Block
-from ledger.certificate import PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, assemble_qc, assemble_tc
+from ledger.agreement.certificate import PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, assemble_qc, assemble_tc
+from ledger.agreement.proposal import Proposal
+from ledger.agreement.votes import VoteStore
+from ledger.chain.block import Block
+from ledger.chain.header import Header
+from ledger.chain.replica import Replica
+from ledger.chain.validators import institution_id
 from ledger.errors import Behind, Refused
-from ledger.header import Header
 from ledger.node import Node
-from ledger.proposal import Proposal
-from ledger.replica import Replica
-from ledger.validators import institution_id
-from ledger.votes import VoteStore
 from shangmi import sm3
 
 

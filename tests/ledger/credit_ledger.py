@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from region_simulation import MEMBERS, START
 
-from ledger import epochs
-from ledger.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, qc_digest
+from ledger.agreement.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, qc_digest
+from ledger.chain import epochs
+from ledger.chain.genesis import ChainParameters, Genesis
+from ledger.chain.roster import Roster
+from ledger.chain.rules import Ledger, Outcome
+from ledger.chain.state import CREDIT, INSTITUTION, ONLY, ROSTER, VALIDATORS, InstitutionState
+from ledger.chain.transaction import Transaction
+from ledger.chain.validators import Member, ValidatorSet, institution_id, key_id
+from ledger.credit.scoring import CreditState
+from ledger.credit.statements import Voters
 from ledger.encoding import ZERO_DIGEST, u32
-from ledger.genesis import ChainParameters, Genesis
-from ledger.roster import Roster
-from ledger.rules import Ledger, Outcome
-from ledger.scoring import CreditState
-from ledger.state import CREDIT, INSTITUTION, ONLY, ROSTER, VALIDATORS, InstitutionState
-from ledger.statements import Voters
-from ledger.transaction import Transaction
-from ledger.validators import Member, ValidatorSet, institution_id, key_id
 from schemas.region import Parameters, Region
 from shangmi import PrivateKey, sm3
 
@@ -34,7 +34,7 @@ def genesis(**parameters: int) -> Genesis:
 
 
 class DictLedger:
-    """What ``ledger.rules.Ledger`` asks for; ``end_block`` goes on to the next height as execution does."""
+    """What ``ledger.chain.rules.Ledger`` asks for; ``end_block`` goes on to the next height as execution does."""
 
     def __init__(self, origin: Genesis | None = None, **parameters: int) -> None:
         self.genesis = origin or genesis(**parameters)

@@ -9,11 +9,7 @@ from typing import Any
 
 from region_simulation import MEMBERS, START
 
-from ledger.access import AccessRequest
-from ledger.asked import RecordAsked, SelectionAsked
-from ledger.batch import SubmitBatch
-from ledger.block import Block
-from ledger.certificate import (
+from ledger.agreement.certificate import (
     COMMIT,
     NO_ROUND,
     PREPARE,
@@ -24,41 +20,45 @@ from ledger.certificate import (
     Vote,
     qc_digest,
 )
-from ledger.checkpoint import Checkpoint, Cosignature, Note
-from ledger.comparing import Continuation, Standing
-from ledger.consent import Consent, ConsentState
-from ledger.credit_messages import Finding, LateVote, Missed, Violation
-from ledger.delivery import Delivered, DeliveryState, Received
+from ledger.agreement.proposal import Proposal
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.genesis import ChainParameters, Genesis
+from ledger.chain.header import Header
+from ledger.chain.leaves import Leaves, RecordLeaf, leaves_of
+from ledger.chain.replica import FinalBlock
+from ledger.chain.roster import Registration, Roster
+from ledger.chain.rules import DENIED
+from ledger.chain.smt import StateProof
+from ledger.chain.state import BatchState, InstitutionState
+from ledger.chain.transactions import open_transaction
+from ledger.chain.validators import Member, ValidatorSet
+from ledger.contracts.governance import Propose
+from ledger.contracts.governance import Vote as GovernanceVote
+from ledger.contracts.member_changes import Freeze
+from ledger.contracts.motions import Motion, decode_ballots, decode_index, encode_ballots
+from ledger.contracts.policy import PolicySet
+from ledger.credit.credit_messages import Finding, LateVote, Missed, Violation
+from ledger.credit.evidence import Evidence
+from ledger.credit.offences import Offence
+from ledger.credit.scoring import CreditState
+from ledger.credit.seats import ALARMS, Alarms
+from ledger.credit.tally import Confirmed, EpochFacts, Facts, MissedTurn, Tally
 from ledger.encoding import listed
-from ledger.erasure import Erase, Tombstone
-from ledger.evidence import Evidence
-from ledger.genesis import ChainParameters, Genesis
-from ledger.governance import Propose
-from ledger.governance import Vote as GovernanceVote
-from ledger.header import Header
-from ledger.header_chain import CertifiedHeader, decode_headers, encode_headers
-from ledger.key_grants import KeyGrant, Wrap
-from ledger.leaves import Leaves, RecordLeaf, leaves_of
-from ledger.member_changes import Freeze
-from ledger.motions import Motion, decode_ballots, decode_index, encode_ballots
-from ledger.offences import Offence
-from ledger.policy import PolicySet
-from ledger.proposal import Proposal
-from ledger.provisions import Provision
-from ledger.receipts import EntryProof, ReceiptProof, Step, Trunk
-from ledger.replica import FinalBlock
-from ledger.request_state import RequestState, Verdict
-from ledger.roster import Registration, Roster
-from ledger.rules import DENIED
-from ledger.scoring import CreditState
-from ledger.sealed_summary import SEALED, Bundle, SealedSummary
-from ledger.seats import ALARMS, Alarms
-from ledger.smt import StateProof
-from ledger.state import BatchState, InstitutionState
-from ledger.state_chunks import StateChunk
-from ledger.tally import Confirmed, EpochFacts, Facts, MissedTurn, Tally
-from ledger.transactions import open_transaction
-from ledger.validators import Member, ValidatorSet
+from ledger.messages.access import AccessRequest
+from ledger.messages.asked import RecordAsked, SelectionAsked
+from ledger.messages.consent import Consent, ConsentState
+from ledger.messages.delivery import Delivered, DeliveryState, Received
+from ledger.messages.erasure import Erase, Tombstone
+from ledger.messages.key_grants import KeyGrant, Wrap
+from ledger.messages.provisions import Provision
+from ledger.messages.request_state import RequestState, Verdict
+from ledger.messages.sealed_summary import SEALED, Bundle, SealedSummary
+from ledger.proofs.checkpoint import Checkpoint, Cosignature, Note
+from ledger.proofs.receipts import EntryProof, ReceiptProof, Step, Trunk
+from ledger.sync.comparing import Continuation, Standing
+from ledger.sync.header_chain import CertifiedHeader, decode_headers, encode_headers
+from ledger.sync.state_chunks import StateChunk
 from schemas.records import Entry
 from schemas.region import Parameters, Region
 from shangmi import PrivateKey, sm3

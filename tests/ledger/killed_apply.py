@@ -8,9 +8,9 @@ from pathlib import Path
 from killed import KilledBefore
 from pymongo import MongoClient
 
-from ledger.genesis import Genesis
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import FinalBlock, Replica
 from ledger.node import Node
-from ledger.replica import FinalBlock, Replica
 
 #: What changes nothing is not counted.
 READS = frozenset({"find", "getMore", "endSessions"})

@@ -9,10 +9,10 @@ from killed import KilledBefore
 from killed_apply import READS
 from pymongo import MongoClient
 
-from ledger.fast_sync import fast_sync
-from ledger.genesis import Genesis
-from ledger.peer import Peer, network
-from ledger.replica import Replica
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import Replica
+from ledger.sync.fast_sync import fast_sync
+from ledger.sync.peer import Peer, network
 
 
 def main() -> None:

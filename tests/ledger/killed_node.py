@@ -11,7 +11,7 @@ from pathlib import Path
 from killed import KilledBefore
 from pymongo import monitoring
 
-import ledger.votes
+import ledger.agreement.votes
 from ledger.remote.process import Settings, run
 from schemas.home import Home
 

@@ -13,8 +13,8 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from ledger.agreement.votes import Slot, VoteStore
 from ledger.errors import Refused
-from ledger.votes import Slot, VoteStore
 from shangmi import PrivateKey, PublicKey
 
 CHAIN = bytes(32)

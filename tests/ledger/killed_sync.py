@@ -9,11 +9,11 @@ from killed import KilledBefore
 from killed_apply import READS, NoEnvelopes
 from pymongo import MongoClient
 
-from ledger.catching_up import CatchUp
-from ledger.genesis import Genesis
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import Replica
 from ledger.node import Node
-from ledger.peer import Peer, network
-from ledger.replica import Replica
+from ledger.sync.catching_up import CatchUp
+from ledger.sync.peer import Peer, network
 
 
 def main() -> None:

@@ -19,8 +19,7 @@ from agreement_model import BLANK, NONE, Candidate, Facts, Local, Lock, Model, M
 from byzantine_voters import ByzantineVoters
 from network_simulation import NetworkSimulation, commit_ballot, prepare_ballot, require, signed_vote, timeout_ballot
 
-from ledger.block import Block
-from ledger.certificate import (
+from ledger.agreement.certificate import (
     COMMIT,
     NO_ROUND,
     PREPARE,
@@ -31,12 +30,13 @@ from ledger.certificate import (
     assemble_tc,
     qc_digest,
 )
+from ledger.agreement.proposal import Proposal, check_tc
+from ledger.agreement.votes import VoteStore
+from ledger.chain.block import Block
+from ledger.chain.replica import Replica
 from ledger.encoding import Reader
 from ledger.errors import Refused
 from ledger.node import Node
-from ledger.proposal import Proposal, check_tc
-from ledger.replica import Replica
-from ledger.votes import VoteStore
 
 Report = Lock | tuple[()]
 

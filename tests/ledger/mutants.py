@@ -27,11 +27,11 @@ from ledger import (
     view,
     votes,
 )
+from ledger.agreement.judgement import Judgement
+from ledger.agreement.pen import Pen
+from ledger.chain.execution import Execution, Terms
+from ledger.chain.replica import ReplicaView
 from ledger.encoding import u32
-from ledger.execution import Execution, Terms
-from ledger.judgement import Judgement
-from ledger.pen import Pen
-from ledger.replica import ReplicaView
 from shangmi import sm3
 
 Apply = Callable[[pytest.MonkeyPatch], None]
@@ -161,42 +161,48 @@ MUTANTS: dict[str, Mutant] = {
     # --- section 6 ---------------------------------------------------------------------------------------------------
     "one phase decides": Mutant(
         "6", "one phase, vote again next round", "a_prepare_certificate_makes_nothing_final",
-        mutate("ledger.certificate:check_commit", old="ballot.type != COMMIT", new="ballot.type == TIMEOUT"),
+        mutate("ledger.agreement.certificate:check_commit", old="ballot.type != COMMIT", new="ballot.type == TIMEOUT"),
     ),
     "one vote per height": Mutant(
         "6", "one phase, one vote per height (witness style): stuck", "a_split_vote_stops_no_height",
         mutate(
-            "ledger.votes:VoteStore._reserve",
+            "ledger.agreement.votes:VoteStore._reserve",
             old="if last is not None and slot <= last:",
             new="if last and (slot <= last or (slot.height == last.height and slot.step == 1)):",
         ),
     ),
     "no lock": Mutant(
         "6", "two phases, no lock", "the_code_is_the_model",
-        mutate("ledger.proposal:check_against_lock", old="if not lock:", new="if True:"),
+        mutate("ledger.agreement.proposal:check_against_lock", old="if not lock:", new="if True:"),
     ),
     "no timeout certificate": Mutant(
         "6", "two phases, no TC", "the_code_is_the_model",
-        mutate("ledger.proposal:_check_tc", old="proposal.round == 0:", new="proposal.round == 0 or not proposal.tc:"),
+        mutate(
+            "ledger.agreement.proposal:_check_tc",
+            old="proposal.round == 0:", new="proposal.round == 0 or not proposal.tc:",
+        ),
     ),
     "the highest certificate may be hidden": Mutant(
         "6", "TC need not carry the highest QC", "the_code_is_the_model",
-        mutate("ledger.proposal:check_proposal", old="if highest and", new="if False and"),
+        mutate("ledger.agreement.proposal:check_proposal", old="if highest and", new="if False and"),
     ),
     "votes after its own TIMEOUT": Mutant(
         "6", "vote in a round after own TIMEOUT of it", "the_code_is_the_model",
         mutate(
-            "ledger.votes:VoteStore._reserve",
+            "ledger.agreement.votes:VoteStore._reserve",
             old="if last is not None and slot <= last:", new="if last and last.step != 3 and slot <= last:",
         ),
     ),
     "votes backwards": Mutant(
         "6", "votes not monotone in (height, round, step)", "the_code_is_the_model",
-        mutate("ledger.votes:VoteStore._reserve", old="if last is not None and slot <= last:", new="if False:"),
+        mutate(
+            "ledger.agreement.votes:VoteStore._reserve",
+            old="if last is not None and slot <= last:", new="if False:",
+        ),
     ),
     "forgets its lock": Mutant(
         "6", "the lock is not stored with the COMMIT", "the_code_is_the_model",
-        mutate("ledger.votes:VoteStore._reserve", old="    if lock:\n", new="    if False:\n"),
+        mutate("ledger.agreement.votes:VoteStore._reserve", old="    if lock:\n", new="    if False:\n"),
     ),
     "begins anew without its votes": Mutant(
         "6", "vote state lost on restart", "a_key_without_its_votes_signs_nothing",
@@ -209,23 +215,23 @@ MUTANTS: dict[str, Mutant] = {
     "counts a signer twice": Mutant(
         "6", "duplicate signer counted twice", "a_quorum_is_what_the_reference_says",
         mutate(
-            "ledger.certificate:assemble_qc",
+            "ledger.agreement.certificate:assemble_qc",
             old="sum(validators.voters[one].weight for one in signers)",
             new="sum(validators.member(one.voter).weight for one in good_votes(votes, type_, chain_id, validators))",
         ),
     ),
     "simple majority": Mutant(
         "6", "simple majority 3 of 5", "a_quorum_is_what_the_reference_says",
-        mutate("ledger.validators:ValidatorSet.has_quorum", old="3 * weight > 2 *", new="2 * weight > 1 *"),
+        mutate("ledger.chain.validators:ValidatorSet.has_quorum", old="3 * weight > 2 *", new="2 * weight > 1 *"),
     ),
     "two thirds exactly": Mutant(
         "7", "3·w ≥ 2·W", "a_quorum_is_what_the_reference_says",
-        mutate("ledger.validators:ValidatorSet.has_quorum", old="3 * weight > 2 *", new="3 * weight >= 2 *"),
+        mutate("ledger.chain.validators:ValidatorSet.has_quorum", old="3 * weight > 2 *", new="3 * weight >= 2 *"),
     ),
     "locked on the block": Mutant(
         "6", "value-only lock: E3 frames an honest voter", "a_lock_gives_way_to_no_older_certificate",
         mutate(
-            "ledger.proposal:check_against_lock",
+            "ledger.agreement.proposal:check_against_lock",
             old="locked = QuorumCertificate.decode(lock).ballot.round\n    if justify is None or",
             new=(
                 "held = QuorumCertificate.decode(lock).ballot\n    locked = held.round\n"
@@ -237,11 +243,11 @@ MUTANTS: dict[str, Mutant] = {
         "6", "PREPAREs of one certificate name different justifications", "two_justifications_do_not_add_up",
         together(
             mutate(
-                "ledger.certificate:Ballot.signed_bytes",
+                "ledger.agreement.certificate:Ballot.signed_bytes",
                 old="_VOTE + chain_id + self.encode()", new="_VOTE + chain_id + self.encode()[:49]",
             ),
             mutate(
-                "ledger.certificate:assemble_qc",
+                "ledger.agreement.certificate:assemble_qc",
                 old="by_ballot.setdefault(vote.ballot, {})",
                 new="by_ballot.setdefault(next((one for one in by_ballot "
                     "if one.block_id == vote.ballot.block_id), vote.ballot), {})",
@@ -252,7 +258,7 @@ MUTANTS: dict[str, Mutant] = {
     "odd leaf doubled": Mutant(
         "16", "Bitcoin-style odd-leaf duplication", "trees_commit_to_their_leaves",
         mutate(
-            "ledger.merkle:span_root",
+            "ledger.chain.merkle:span_root",
             old="return node_hash(span_root(start, middle, node, hash_), span_root(middle, end, node, hash_), hash_)",
             new="right = span_root(middle, end, node, hash_)\n"
                 "    for _ in range((middle - start - 1).bit_length() - (end - middle - 1).bit_length()):\n"
@@ -263,10 +269,10 @@ MUTANTS: dict[str, Mutant] = {
     "no prefixes": Mutant(
         "16", "no leaf/node prefix", "trees_commit_to_their_leaves",
         together(
-            mutate("ledger.merkle:leaf_hash", old='b"\\x00" + data', new="data"),
-            mutate("ledger.merkle:node_hash", old='b"\\x01" + left + right', new="left + right"),
-            mutate("ledger.merkle:Levels.__init__", old='b"\\x01" + hashes', new="hashes"),
-            mutate("ledger.merkle:Levels.over", old='b"\\x00" + leaf', new="leaf"),
+            mutate("ledger.chain.merkle:leaf_hash", old='b"\\x00" + data', new="data"),
+            mutate("ledger.chain.merkle:node_hash", old='b"\\x01" + left + right', new="left + right"),
+            mutate("ledger.chain.merkle:Levels.__init__", old='b"\\x01" + hashes', new="hashes"),
+            mutate("ledger.chain.merkle:Levels.over", old='b"\\x00" + leaf', new="leaf"),
         ),
     ),
     "no lengths": Mutant(
@@ -280,18 +286,18 @@ MUTANTS: dict[str, Mutant] = {
     "the proof names its sizes": Mutant(
         "16", "proof names its own algorithm, sizes, path rule", "a_proof_names_nothing_itself",
         mutate(
-            "ledger.strict_json:Fields.check_path",
+            "ledger.proofs.strict_json:Fields.check_path",
             old="if given_size != size or index not in (None, given):", new="size = given_size\n    if False:",
         ),
     ),
     "the chain is not in what is signed": Mutant(
         "16", "server reports its own identity", "a_certificate_of_another_chain_certifies_nothing_here",
-        mutate("ledger.certificate:Ballot.signed_bytes", old="_VOTE + chain_id +", new="_VOTE +"),
+        mutate("ledger.agreement.certificate:Ballot.signed_bytes", old="_VOTE + chain_id +", new="_VOTE +"),
     ),
     "stops at two thirds": Mutant(
         "16", "stop at 2/3 of signatures", "a_quorum_is_what_the_reference_says",
         mutate(
-            "ledger.certificate:_check_quorum",
+            "ledger.agreement.certificate:_check_quorum",
             old="if not voters[place].verify(signature, message):",
             new="if validators.has_quorum(sum(voters[one].weight for one in signers if one < place)):\n"
                 "            break\n        if not voters[place].verify(signature, message):",
@@ -308,7 +314,7 @@ MUTANTS: dict[str, Mutant] = {
     "credit votes": Mutant(
         "16", "credit as vote weight", "credit_is_no_weight",
         mutate(
-            "ledger.seats:assign",
+            "ledger.credit.seats:assign",
             old="goal = capped({one.id: one.weight for one in (*voters, *kept)})",
             new="goal = capped({one.id: one.score for one in (*voters, *kept)})",
         ),
@@ -338,7 +344,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "old keys count for ever": Mutant(
         "16", "old validator keys kept", "an_old_head_is_refused",
-        mutate("ledger.anchor:Anchor.check_head", old="if self.max_age_seconds is not None:", new="if False:"),
+        mutate("ledger.proofs.anchor:Anchor.check_head", old="if self.max_age_seconds is not None:", new="if False:"),
     ),
     "three voters": Mutant(
         "16", "2 of 3 institutions as consortium", "a_region_of_three_voters_is_refused",
@@ -347,6 +353,9 @@ MUTANTS: dict[str, Mutant] = {
     # --- section 11 --------------------------------------------------------------------------------------------------
     "drift rounds down": Mutant(
         "11", "Python // in the drift", "drift_is_cut_off",
-        mutate("ledger.scoring:toward_zero", old="quotient = abs(number) // divisor", new="return number // divisor"),
+        mutate(
+            "ledger.credit.scoring:toward_zero",
+            old="quotient = abs(number) // divisor", new="return number // divisor",
+        ),
     ),
 }  # fmt: skip

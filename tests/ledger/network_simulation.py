@@ -19,17 +19,17 @@ from typing import Any
 
 from region_simulation import Clock, Envelopes
 
-from ledger.block import Block
-from ledger.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, qc_digest
+from ledger.agreement.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, qc_digest
+from ledger.agreement.proposal import Proposal
+from ledger.agreement.votes import Signed, Slot, VoteStore
+from ledger.chain.block import Block
+from ledger.chain.genesis import Genesis
+from ledger.chain.header import Header
+from ledger.chain.replica import FinalBlock, Replica
+from ledger.chain.validators import institution_id
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Behind, Refused
-from ledger.genesis import Genesis
-from ledger.header import Header
 from ledger.node import Node
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock, Replica
-from ledger.validators import institution_id
-from ledger.votes import Signed, Slot, VoteStore
 from schemas.records import Entry
 from schemas.region import Institution, Parameters, Region
 from shangmi import PrivateKey, PublicKey, sm3

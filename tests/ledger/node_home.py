@@ -15,10 +15,10 @@ from shutil import rmtree
 from killed import child_environment
 from region_simulation import RegionSimulation
 
+from ledger.agreement.votes import VoteStore
 from ledger.errors import Unreachable
 from ledger.opening import KEY_FILE, VOTES_FILE
 from ledger.remote.client import RemoteNode
-from ledger.votes import VoteStore
 
 PASSWORD = b"correct horse"
 #: A user with no rights; a node never is root, where the tests are.

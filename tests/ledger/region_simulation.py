@@ -15,15 +15,15 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from ledger.certificate import COMMIT, PREPARE, TIMEOUT
+from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT
+from ledger.agreement.following import Receipt
+from ledger.agreement.proposal import Proposal
+from ledger.agreement.votes import VoteStore
+from ledger.chain.execution import Execution, Terms
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import FinalBlock, Replica
 from ledger.exchange import MemoryExchange
-from ledger.execution import Execution, Terms
-from ledger.following import Receipt
-from ledger.genesis import Genesis
 from ledger.node import Node, Submission
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock, Replica
-from ledger.votes import VoteStore
 from schemas.records import Entry
 from schemas.region import Institution, Parameters, Region
 from shangmi import PrivateKey, sm3

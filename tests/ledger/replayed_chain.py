@@ -7,9 +7,9 @@ from pathlib import Path
 
 from memory_database import MemoryDatabase
 
-from ledger.genesis import Genesis
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import FinalBlock, Replica
 from ledger.node import Node
-from ledger.replica import FinalBlock, Replica
 
 
 class NoEnvelopes:

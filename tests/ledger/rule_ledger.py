@@ -1,6 +1,6 @@
 """A chain's state in memory, as a transaction's rule sees it: governance and contracts without nodes.
 
-Blocks are made by ``block``: what was read before a block stays in force in it, as in ``ledger.working_state``.
+Blocks are made by ``block``: what was read before a block stays in force in it, as in ``ledger.chain.working_state``.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ledger.change import Change
+from ledger.chain.genesis import ChainParameters
+from ledger.chain.roster import Registration, Roster
+from ledger.chain.rules import Outcome
+from ledger.chain.state import INSTITUTION, ONLY, PARAMETERS, POLICIES, ROSTER, VALIDATORS, InstitutionState
+from ledger.chain.transaction import Transaction
+from ledger.chain.validators import Member, ValidatorSet, institution_id
+from ledger.chain.view import decode_roster, decode_validators
+from ledger.contracts.change import Change
+from ledger.contracts.governance import Propose, Vote, enact
+from ledger.contracts.motions import FOR
+from ledger.contracts.policy import default_policies
 from ledger.encoding import u32
-from ledger.genesis import ChainParameters
-from ledger.governance import Propose, Vote, enact
-from ledger.motions import FOR
-from ledger.policy import default_policies
-from ledger.roster import Registration, Roster
-from ledger.rules import Outcome
-from ledger.state import INSTITUTION, ONLY, PARAMETERS, POLICIES, ROSTER, VALIDATORS, InstitutionState
-from ledger.transaction import Transaction
-from ledger.validators import Member, ValidatorSet, institution_id
-from ledger.view import decode_roster, decode_validators
 from shangmi import PrivateKey, sm3
 
 PEOPLE = {

@@ -11,15 +11,15 @@ from fastapi.responses import Response
 from region_simulation import AUDITOR, RegionSimulation
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ledger.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate, Vote
-from ledger.checkpoints import Checkpoints
-from ledger.evidence import find_evidence
+from ledger.agreement.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate, Vote
+from ledger.chain.validators import institution_id
+from ledger.credit.evidence import find_evidence
+from ledger.credit.statements import Voters
+from ledger.proofs.checkpoints import Checkpoints
 from ledger.serving.application import make_app
 from ledger.serving.guard import Limits
 from ledger.serving.served import Served
 from ledger.serving.server import Listening, make_server, running
-from ledger.statements import Voters
-from ledger.validators import institution_id
 from shangmi import sm3
 
 FREE = Limits(per_second=1e6, burst=1_000_000)

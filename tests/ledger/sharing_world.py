@@ -8,21 +8,21 @@ from typing import Any
 
 from region_simulation import MEMBERS, RegionSimulation
 
-from ledger.access import AccessRequest
-from ledger.asked import RecordAsked
+from ledger.chain.genesis import ChainParameters, Genesis
+from ledger.chain.leaves import Leaves, RecordLeaf, leaves_of
+from ledger.chain.roster import Registration, Roster
+from ledger.chain.rules import Outcome
+from ledger.chain.smt import state_key
+from ledger.chain.state import BATCH, INSTITUTION, BatchState, InstitutionState
+from ledger.chain.transaction import Transaction
+from ledger.chain.transactions import open_transaction
+from ledger.chain.validators import Member, ValidatorSet, institution_id
+from ledger.contracts.policy import default_policies
 from ledger.encoding import ZERO_DIGEST, u64
 from ledger.errors import Refused
-from ledger.genesis import ChainParameters, Genesis
-from ledger.leaves import Leaves, RecordLeaf, leaves_of
+from ledger.messages.access import AccessRequest
+from ledger.messages.asked import RecordAsked
 from ledger.node import Submission
-from ledger.policy import default_policies
-from ledger.roster import Registration, Roster
-from ledger.rules import Outcome
-from ledger.smt import state_key
-from ledger.state import BATCH, INSTITUTION, BatchState, InstitutionState
-from ledger.transaction import Transaction
-from ledger.transactions import open_transaction
-from ledger.validators import Member, ValidatorSet, institution_id
 from schemas.records import Entry
 from shangmi import PrivateKey, sm3
 

@@ -17,11 +17,11 @@ from typing import Any
 from killed import KilledBefore
 from pymongo import MongoClient
 
-from ledger.genesis import Genesis
-from ledger.replica import Replica
-from ledger.sealed_summary import Bundle
-from ledger.summary_board import MongoBoard
-from ledger.summary_store import SummaryStore
+from ledger.chain.genesis import Genesis
+from ledger.chain.replica import Replica
+from ledger.messages.sealed_summary import Bundle
+from ledger.messages.summary_board import MongoBoard
+from ledger.messages.summary_store import SummaryStore
 
 #: More than either way has commands that change anything.
 STORES = 16

@@ -26,20 +26,20 @@ from sharing_world import (
     leaf,
 )  # fmt: skip
 
-from ledger.access import AccessRequest, judge
-from ledger.asked import RecordAsked, SelectionAsked
-from ledger.consent import Consent
+from ledger.chain.leaves import Leaves
+from ledger.chain.rules import ACCEPTED, DENIED
+from ledger.chain.state import REQUEST
+from ledger.chain.transactions import open_transaction
+from ledger.contracts.policy import FORBIDDEN, NO_RULES, NOT_PERMITTED, PERMITTED, PolicySet, default_policies
+from ledger.contracts.policy_request import PURPOSES as ASKED_PURPOSES
 from ledger.encoding import ZERO_DIGEST
-from ledger.erasure import Erase
 from ledger.errors import Malformed, Refused
-from ledger.leaves import Leaves
-from ledger.policy import FORBIDDEN, NO_RULES, NOT_PERMITTED, PERMITTED, PolicySet, default_policies
-from ledger.policy_request import PURPOSES as ASKED_PURPOSES
-from ledger.provisions import PURPOSES, Provision
-from ledger.request_state import ERASED, RequestState, Verdict
-from ledger.rules import ACCEPTED, DENIED
-from ledger.state import REQUEST
-from ledger.transactions import open_transaction
+from ledger.messages.access import AccessRequest, judge
+from ledger.messages.asked import RecordAsked, SelectionAsked
+from ledger.messages.consent import Consent
+from ledger.messages.erasure import Erase
+from ledger.messages.provisions import PURPOSES, Provision
+from ledger.messages.request_state import ERASED, RequestState, Verdict
 from shangmi import PrivateKey, sm3
 
 Chain = tuple[MemoryLedger, AccessRequest]

@@ -10,17 +10,17 @@ from dataclasses import replace
 import pytest
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.batch import SubmitBatch
-from ledger.block import Block
-from ledger.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate, Vote, assemble_qc, qc_digest
+from ledger.agreement.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate, Vote, assemble_qc, qc_digest
+from ledger.agreement.proposal import Proposal
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.header import Header
+from ledger.chain.leaves import Leaves
+from ledger.chain.merkle import tree_root
+from ledger.chain.validators import institution_id, key_id
 from ledger.encoding import u32
 from ledger.errors import Behind, Malformed, Refused
-from ledger.header import Header
-from ledger.leaves import Leaves
-from ledger.merkle import tree_root
 from ledger.node import Node, Submission
-from ledger.proposal import Proposal
-from ledger.validators import institution_id, key_id
 from shangmi import PrivateKey, sm3
 
 pytestmark = pytest.mark.mongo

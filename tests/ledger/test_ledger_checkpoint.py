@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.checkpoint import MAX_NOTE, Checkpoint, Cosignature, Note, cosign, freshest
+from ledger.chain.validators import Member, ValidatorSet, institution_id
 from ledger.errors import Malformed, Refused
-from ledger.validators import Member, ValidatorSet, institution_id
+from ledger.proofs.checkpoint import MAX_NOTE, Checkpoint, Cosignature, Note, cosign, freshest
 from shangmi import PrivateKey
 
 AUDITOR, HOSPITAL = "health-commission", "hospital-east"

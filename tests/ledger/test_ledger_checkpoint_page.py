@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from ledger.checkpoint import Checkpoint
-from ledger.header import Header
+from ledger.chain.header import Header
+from ledger.proofs.checkpoint import Checkpoint
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
 

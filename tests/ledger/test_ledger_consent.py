@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharing_world import DISTRICT, EAST, LAB, PATIENT, START_MS, WEST, MemoryLedger
 
-from ledger.consent import Consent, ConsentState, standing
+from ledger.chain.state import CONSENT
+from ledger.chain.transactions import open_transaction
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Malformed
-from ledger.provisions import FOREVER, PURPOSES, Interval, Provision, Question, minus
-from ledger.state import CONSENT
-from ledger.transactions import open_transaction
+from ledger.messages.consent import Consent, ConsentState, standing
+from ledger.messages.provisions import FOREVER, PURPOSES, Interval, Provision, Question, minus
 from shangmi import PrivateKey, sm3
 
 FORM = sm3(b"a signed form and a secret salt")

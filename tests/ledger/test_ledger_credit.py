@@ -32,16 +32,16 @@ from credit_ledger import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.certificate import assemble_tc
-from ledger.credit import credit_of, tally_of
-from ledger.credit_messages import Finding, LateVote, Missed, Violation
+from ledger.agreement.certificate import assemble_tc
+from ledger.chain.state import CREDIT, ONLY, TALLY
+from ledger.chain.transactions import open_transaction
+from ledger.chain.validators import institution_id, key_id
+from ledger.credit.credit import credit_of, tally_of
+from ledger.credit.credit_messages import Finding, LateVote, Missed, Violation
+from ledger.credit.scoring import CreditState, earned_role, judge, points, toward_zero
+from ledger.credit.tally import Confirmed, EpochFacts, Facts, MissedTurn, Tally
 from ledger.encoding import u32
 from ledger.errors import Malformed, Refused
-from ledger.scoring import CreditState, earned_role, judge, points, toward_zero
-from ledger.state import CREDIT, ONLY, TALLY
-from ledger.tally import Confirmed, EpochFacts, Facts, MissedTurn, Tally
-from ledger.transactions import open_transaction
-from ledger.validators import institution_id, key_id
 from shangmi import sm3
 
 ROOT = Path(__file__).parents[2]
@@ -457,7 +457,7 @@ def test_no_bytes_make_a_decoder_of_credit_raise_anything_but_malformed(noise: b
 
 SCENE = """
 from credit_ledger import *
-from ledger.state import CREDIT, TALLY
+from ledger.chain.state import CREDIT, TALLY
 ledger = DictLedger(genesis(epoch_blocks=10, late_blocks=3))
 for height in range(1, 35):
     ledger.end_block([EAST, WEST, LAB][height % 3], [HOME] if height % 2 else [])

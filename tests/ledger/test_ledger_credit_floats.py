@@ -16,7 +16,7 @@ def module(stem: str) -> ast.Module | None:
 def hashed() -> dict[str, ast.Module]:
     """Every module of the ledger that execution imports, directly or through others: what blocks are made of."""
     found: dict[str, ast.Module] = {}
-    queue = ["execution"]
+    queue = ["chain.execution"]
     while queue:
         stem = queue.pop()
         tree = None if stem in found else module(stem)

@@ -10,20 +10,20 @@ import pytest
 from pymongo import MongoClient
 from region_simulation import AUDITOR, MEMBERS, RegionSimulation
 
+from ledger.agreement.certificate import COMMIT, PREPARE, Vote
 from ledger.carrier import Carrier
-from ledger.certificate import COMMIT, PREPARE, Vote
-from ledger.chain_check import verify_chain
-from ledger.credit import opened_credit, opened_tally
-from ledger.credit_history import credit_history
+from ledger.chain.chain_check import verify_chain
+from ledger.chain.replica import Replica
+from ledger.chain.state import CREDIT, ONLY, TALLY
+from ledger.chain.validators import institution_id
+from ledger.credit.credit import opened_credit, opened_tally
+from ledger.credit.credit_history import credit_history
+from ledger.credit.evidence import convict, find_evidence
+from ledger.credit.scoring import CreditState
+from ledger.credit.seats import DELAYED, KEPT_PRODUCER, Alarms
+from ledger.credit.statements import Voters
+from ledger.credit.watching import Watch, Watched
 from ledger.errors import Refused
-from ledger.evidence import convict, find_evidence
-from ledger.replica import Replica
-from ledger.scoring import CreditState
-from ledger.seats import DELAYED, KEPT_PRODUCER, Alarms
-from ledger.state import CREDIT, ONLY, TALLY
-from ledger.statements import Voters
-from ledger.validators import institution_id
-from ledger.watching import Watch, Watched
 
 DISTRICT, HOME = "hospital-district", "nursing-home"
 NAMES = [one.id for one in MEMBERS]

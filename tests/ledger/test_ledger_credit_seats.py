@@ -9,12 +9,13 @@ from credit_ledger import AUDITOR, BLOCK_A, BLOCK_B, DISTRICT, EAST, HOME, KEYS,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.credit import next_set
-from ledger.errors import Malformed
-from ledger.evidence import execute, find_evidence
-from ledger.roster import CLASS_WEIGHT, Registration
-from ledger.scoring import CreditState, earned_role
-from ledger.seats import (
+from ledger.chain.roster import CLASS_WEIGHT, Registration
+from ledger.chain.state import ACTIVE, CREDIT, INSTITUTION, ONLY, ROSTER, InstitutionState
+from ledger.chain.validators import Member, ValidatorSet, institution_id
+from ledger.credit.credit import next_set
+from ledger.credit.evidence import execute, find_evidence
+from ledger.credit.scoring import CreditState, earned_role
+from ledger.credit.seats import (
     ALARMS,
     BARRED,
     DELAYED,
@@ -30,8 +31,7 @@ from ledger.seats import (
     assign,
     capped,
 )
-from ledger.state import ACTIVE, CREDIT, INSTITUTION, ONLY, ROSTER, InstitutionState
-from ledger.validators import Member, ValidatorSet, institution_id
+from ledger.errors import Malformed
 from shangmi import PrivateKey
 
 POOL = [PrivateKey.generate().public.bytes for _ in range(14)]

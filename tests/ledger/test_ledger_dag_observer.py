@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from region_simulation import COMMIT, PREPARE, RegionSimulation
 
-from ledger.certificate import QuorumCertificate
+from ledger.agreement.certificate import QuorumCertificate
+from ledger.agreement.observer import Observer
+from ledger.agreement.place import PROPOSAL, Place
+from ledger.agreement.proposal import Proposal
+from ledger.chain.replica import Replica
 from ledger.node import Node
-from ledger.observer import Observer
-from ledger.place import PROPOSAL, Place
-from ledger.proposal import Proposal
-from ledger.replica import Replica
 
 pytestmark = pytest.mark.mongo
 FIRST = Place(1, 0)

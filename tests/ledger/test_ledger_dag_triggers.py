@@ -8,8 +8,8 @@ from importlib import import_module
 import pytest
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 
+from ledger.agreement.place import Place
 from ledger.operators.notarise import place_of
-from ledger.place import Place
 from ledger.triggers.absence import ClosingTrigger, PresenceTrigger
 from ledger.triggers.observing import ended
 from ledger.triggers.quorum import PLACE, QuorumTrigger

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 from sharing_world import EAST, LAB, PATIENT, WEST, MemoryLedger, asked, key_of, leaf
 
-from ledger.access import AccessRequest
-from ledger.asked import SelectionAsked
-from ledger.consent import Consent
-from ledger.credit import count_undelivered, tally_of
-from ledger.delivery import ANSWERS, Delivered, DeliveryState, Overdue, Received, overdue
+from ledger.chain.rules import ACCEPTED
+from ledger.chain.state import DELIVERY, INSTITUTION, REVOKED, InstitutionState
+from ledger.chain.transactions import open_transaction
+from ledger.credit.credit import count_undelivered, tally_of
+from ledger.credit.scoring import points
 from ledger.encoding import ZERO_DIGEST
-from ledger.erasure import Erase
 from ledger.errors import Malformed
-from ledger.provisions import Provision
-from ledger.rules import ACCEPTED
-from ledger.scoring import points
-from ledger.state import DELIVERY, INSTITUTION, REVOKED, InstitutionState
-from ledger.transactions import open_transaction
+from ledger.messages.access import AccessRequest
+from ledger.messages.asked import SelectionAsked
+from ledger.messages.consent import Consent
+from ledger.messages.delivery import ANSWERS, Delivered, DeliveryState, Overdue, Received, overdue
+from ledger.messages.erasure import Erase
+from ledger.messages.provisions import Provision
 from shangmi import PrivateKey, sm3
 
 PACKAGE, MANIFEST = sm3(b"package"), sm3(b"manifest")

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sharing_world import EAST, LAB, MemoryLedger, SharingRegion
 
-from ledger.erasure import MAX_RECORDS, Erase, Tombstone, erased, identity, portions
+from ledger.chain.leaves import Leaves
+from ledger.chain.state import TOMBSTONE
+from ledger.chain.transaction import MAX_TRANSACTION
+from ledger.chain.transactions import open_transaction
 from ledger.errors import Malformed, ProofError
-from ledger.leaves import Leaves
-from ledger.proof import verify_proof
-from ledger.receipt_proving import prove_entry
-from ledger.receipts import verify_entry
-from ledger.state import TOMBSTONE
-from ledger.transaction import MAX_TRANSACTION
-from ledger.transactions import open_transaction
+from ledger.messages.erasure import MAX_RECORDS, Erase, Tombstone, erased, identity, portions
+from ledger.proofs.proof import verify_proof
+from ledger.proofs.receipt_proving import prove_entry
+from ledger.proofs.receipts import verify_entry
 from shangmi import hmac_sm3, sm3
 
 RECORDS = tuple(sorted((sm3(b"%d" % number)[:16], 1 + number % 2) for number in range(5)))

@@ -30,16 +30,16 @@ from credit_ledger import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.block import Block
-from ledger.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, TimeoutCertificate, Vote
+from ledger.agreement.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, TimeoutCertificate, Vote
+from ledger.agreement.proposal import Proposal
+from ledger.chain.block import Block
+from ledger.chain.header import Header
+from ledger.chain.state import EVIDENCE, INSTITUTION, REVOKED, InstitutionState
+from ledger.chain.validators import institution_id
+from ledger.credit.evidence import KINDS, Conviction, Evidence, convict, execute, find_evidence
+from ledger.credit.offences import BROKEN_LOCK, DOUBLE_BUILD, DOUBLE_PROPOSAL, DOUBLE_VOTE, HIDDEN_LOCK, Offence
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Refused
-from ledger.evidence import KINDS, Conviction, Evidence, convict, execute, find_evidence
-from ledger.header import Header
-from ledger.offences import BROKEN_LOCK, DOUBLE_BUILD, DOUBLE_PROPOSAL, DOUBLE_VOTE, HIDDEN_LOCK, Offence
-from ledger.proposal import Proposal
-from ledger.state import EVIDENCE, INSTITUTION, REVOKED, InstitutionState
-from ledger.validators import institution_id
 
 HEIGHT = 7
 

@@ -8,20 +8,20 @@ from dataclasses import replace
 import pytest
 from credit_ledger import BLOCK_A, EAST, KEYS, LAB, VOTERS, WEST, DictLedger, certificate, commit, prepare
 
-from ledger.batch import SubmitBatch
-from ledger.block import Block
-from ledger.certificate import qc_digest
+from ledger.agreement.certificate import qc_digest
+from ledger.agreement.proposal import Proposal
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.genesis import DEFAULT_POLICY
+from ledger.chain.header import Header
+from ledger.chain.merkle import Levels, tree_root
+from ledger.chain.state import ONLY, TALLY
+from ledger.chain.validators import institution_id, key_id
+from ledger.credit.evidence import Evidence, convict, execute, find_evidence
+from ledger.credit.offences import BROKEN_BUILD
+from ledger.credit.tally import Tally
 from ledger.encoding import listed, u8, u32, var
 from ledger.errors import Refused
-from ledger.evidence import Evidence, convict, execute, find_evidence
-from ledger.genesis import DEFAULT_POLICY
-from ledger.header import Header
-from ledger.merkle import Levels, tree_root
-from ledger.offences import BROKEN_BUILD
-from ledger.proposal import Proposal
-from ledger.state import ONLY, TALLY
-from ledger.tally import Tally
-from ledger.validators import institution_id, key_id
 
 HEIGHT = 7
 

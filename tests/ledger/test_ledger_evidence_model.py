@@ -6,8 +6,8 @@ from itertools import combinations
 
 from accountability_model import SOUND, Model, honest_lives
 
-from ledger.contradictions import contradiction
-from ledger.offences import DOUBLE_VOTE
+from ledger.credit.contradictions import contradiction
+from ledger.credit.offences import DOUBLE_VOTE
 
 
 def test_whenever_two_blocks_are_decided_two_voters_are_convicted_and_nobody_honest_is() -> None:

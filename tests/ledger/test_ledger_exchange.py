@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo.database import Database
 
-from ledger.certificate import COMMIT, PREPARE, TIMEOUT
+from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT
+from ledger.chain.replica import FinalBlock
 from ledger.errors import Refused
 from ledger.exchange import CHUNK, MAX_LISTED, Exchange, MemoryExchange, MongoExchange
-from ledger.replica import FinalBlock
 from shangmi import sm3
 
 

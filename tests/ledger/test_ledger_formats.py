@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ledger.batch import SubmitBatch
-from ledger.block import Block
-from ledger.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate
-from ledger.genesis import DEFAULT_POLICY, ChainParameters
-from ledger.header import Header, history_leaf
-from ledger.leaves import Leaves, RecordLeaf
-from ledger.merkle import tree_root
-from ledger.proof import verify_proof
-from ledger.smt import MemoryNodes, SparseTree, state_key
-from ledger.validators import Member, institution_id, key_id
+from ledger.agreement.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.genesis import DEFAULT_POLICY, ChainParameters
+from ledger.chain.header import Header, history_leaf
+from ledger.chain.leaves import Leaves, RecordLeaf
+from ledger.chain.merkle import tree_root
+from ledger.chain.smt import MemoryNodes, SparseTree, state_key
+from ledger.chain.validators import Member, institution_id, key_id
+from ledger.proofs.proof import verify_proof
 from shangmi import PrivateKey
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"

@@ -15,11 +15,11 @@ from decoder_examples import BALLOT, EXAMPLES, LOCK, SEALED_SUMMARY, WRITTEN, bl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.certificate import Ballot
+from ledger.agreement.certificate import Ballot
+from ledger.chain.header import HEADER_BYTES
+from ledger.chain.leaves import LEAF_BYTES, RecordLeaf, leaves_of
+from ledger.chain.transactions import TRANSACTIONS
 from ledger.errors import Malformed, ProofError, Refused
-from ledger.header import HEADER_BYTES
-from ledger.leaves import LEAF_BYTES, RecordLeaf, leaves_of
-from ledger.transactions import TRANSACTIONS
 from schemas.records import Entry
 
 LEDGER = Path(__file__).parents[2] / "plugins" / "ledger"

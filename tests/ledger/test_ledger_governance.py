@@ -10,15 +10,7 @@ from typing import Any
 import pytest
 from rule_ledger import AUDITOR, ENOUGH, KEYS, RuleLedger
 
-from ledger.change import Change
-from ledger.errors import Halted, Refused
-from ledger.governance import PROPOSAL_EPOCHS, Propose, Vote, count_votes
-from ledger.member_changes import Admit, Freeze, NewWeight, Remove, RotateKey, Thaw
-from ledger.motions import AGAINST, ENACTED, FOR, LAPSED, MAX_OPEN_EACH, OPEN, PASSED, VOID, motion_of, open_motions
-from ledger.policy import PolicySet, default_policies, permits
-from ledger.possession import NO_KEY, prove_possession
-from ledger.rule_changes import BOUNDS, NewEngine, NewNumbers, NewRules
-from ledger.state import (
+from ledger.chain.state import (
     ACTIVE,
     FROZEN,
     GOV_BALLOT,
@@ -30,7 +22,26 @@ from ledger.state import (
     ROSTER,
     InstitutionState,
 )
-from ledger.validators import ValidatorSet, institution_id
+from ledger.chain.validators import ValidatorSet, institution_id
+from ledger.contracts.change import Change
+from ledger.contracts.governance import PROPOSAL_EPOCHS, Propose, Vote, count_votes
+from ledger.contracts.member_changes import Admit, Freeze, NewWeight, Remove, RotateKey, Thaw
+from ledger.contracts.motions import (
+    AGAINST,
+    ENACTED,
+    FOR,
+    LAPSED,
+    MAX_OPEN_EACH,
+    OPEN,
+    PASSED,
+    VOID,
+    motion_of,
+    open_motions,
+)
+from ledger.contracts.policy import PolicySet, default_policies, permits
+from ledger.contracts.possession import NO_KEY, prove_possession
+from ledger.contracts.rule_changes import BOUNDS, NewEngine, NewNumbers, NewRules
+from ledger.errors import Halted, Refused
 from shangmi import PrivateKey, sm3
 
 SHIPPED = PolicySet.decode(default_policies())

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from rule_ledger import AUDITOR, KEYS, PEOPLE, RuleLedger
 
-from ledger.change import Change
-from ledger.encoding import Reader
-from ledger.errors import Malformed, Refused
-from ledger.genesis import NUMBERS
-from ledger.governance import Propose, Vote, count_votes, due_epoch
-from ledger.member_changes import Admit, Freeze, NewWeight, Remove, RotateKey, Thaw
-from ledger.motions import (
+from ledger.chain.genesis import NUMBERS
+from ledger.chain.roster import CLASSES, parties_of
+from ledger.chain.state import PARAMETERS, POLICIES, ROSTER
+from ledger.chain.transactions import open_transaction
+from ledger.chain.validators import institution_id
+from ledger.contracts.change import Change
+from ledger.contracts.governance import Propose, Vote, count_votes, due_epoch
+from ledger.contracts.member_changes import Admit, Freeze, NewWeight, Remove, RotateKey, Thaw
+from ledger.contracts.motions import (
     AGAINST,
     CHANGES,
     ENACTED,
@@ -35,12 +37,10 @@ from ledger.motions import (
     open_motions,
     read_change,
 )
-from ledger.policy import PolicySet, default_policies
-from ledger.roster import CLASSES, parties_of
-from ledger.rule_changes import NewEngine, NewNumbers, NewRules
-from ledger.state import PARAMETERS, POLICIES, ROSTER
-from ledger.transactions import open_transaction
-from ledger.validators import institution_id
+from ledger.contracts.policy import PolicySet, default_policies
+from ledger.contracts.rule_changes import NewEngine, NewNumbers, NewRules
+from ledger.encoding import Reader
+from ledger.errors import Malformed, Refused
 from shangmi import sm3
 
 ids, digests, keys, signatures = (st.binary(min_size=n, max_size=n) for n in (16, 32, 64, 64))

@@ -12,20 +12,20 @@ import pytest
 from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.change import Change
+from ledger.agreement.votes import VoteStore
+from ledger.chain.replica import ReplicaView
+from ledger.chain.state import GOV_PROPOSAL
+from ledger.chain.transaction import Transaction
+from ledger.chain.validators import institution_id
+from ledger.contracts.change import Change
+from ledger.contracts.governance import Propose, Vote
+from ledger.contracts.member_changes import Freeze, RotateKey
+from ledger.contracts.motions import ENACTED, FOR, OPEN, PASSED, Motion
+from ledger.contracts.policy import PolicySet, default_policies
+from ledger.contracts.possession import prove_possession
+from ledger.contracts.rule_changes import NewNumbers, NewRules
 from ledger.errors import Halted, Refused
-from ledger.governance import Propose, Vote
-from ledger.member_changes import Freeze, RotateKey
-from ledger.motions import ENACTED, FOR, OPEN, PASSED, Motion
 from ledger.node import Node
-from ledger.policy import PolicySet, default_policies
-from ledger.possession import prove_possession
-from ledger.replica import ReplicaView
-from ledger.rule_changes import NewNumbers, NewRules
-from ledger.state import GOV_PROPOSAL
-from ledger.transaction import Transaction
-from ledger.validators import institution_id
-from ledger.votes import VoteStore
 from shangmi import PrivateKey
 
 SHIPPED = PolicySet.decode(default_policies())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.chain.roster import CLASS_WEIGHT, Registration, Roster
+from ledger.chain.validators import institution_id, key_id
 from ledger.errors import Malformed
-from ledger.roster import CLASS_WEIGHT, Registration, Roster
-from ledger.validators import institution_id, key_id
 from shangmi import PrivateKey
 
 KEYS = [PrivateKey.from_scalar(bytes(31) + bytes([number])).public.bytes for number in range(1, 9)]

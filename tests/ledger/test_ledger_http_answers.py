@@ -13,21 +13,21 @@ import pytest
 from region_simulation import AUDITOR, RegionSimulation
 from served_region import FREE, served, serving
 
-from ledger.certificate import check_commit
-from ledger.checkpoint import Checkpoint, Note, cosign
+from ledger.agreement.certificate import check_commit
+from ledger.chain.genesis import Genesis
+from ledger.chain.header import Header, history_leaf
+from ledger.chain.leaves import Leaves, RecordLeaf
+from ledger.chain.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
+from ledger.chain.replica import FinalBlock
+from ledger.chain.smt import StateProof, state_key, value_hash, verify_state
+from ledger.chain.state import INSTITUTION
+from ledger.chain.validators import ValidatorSet, institution_id
 from ledger.errors import Refused
-from ledger.genesis import Genesis
-from ledger.header import Header, history_leaf
-from ledger.header_chain import HeaderChain, decode_headers
-from ledger.leaves import Leaves, RecordLeaf
-from ledger.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
-from ledger.proof import verify_proof
-from ledger.replica import FinalBlock
+from ledger.proofs.checkpoint import Checkpoint, Note, cosign
+from ledger.proofs.proof import verify_proof
+from ledger.proofs.tiles import TileTree, block_ids, parse
 from ledger.serving.application import make_app
-from ledger.smt import StateProof, state_key, value_hash, verify_state
-from ledger.state import INSTITUTION
-from ledger.tiles import TileTree, block_ids, parse
-from ledger.validators import ValidatorSet, institution_id
+from ledger.sync.header_chain import HeaderChain, decode_headers
 
 pytestmark = pytest.mark.mongo
 

@@ -11,10 +11,10 @@ from certificates import issue
 from region_simulation import AUDITOR, RegionSimulation
 from served_region import FREE, served
 
-from ledger.catching_up import CatchUp
-from ledger.peer import Patience, Peer, network
 from ledger.serving.application import make_app
 from ledger.serving.server import Listening, make_server, running
+from ledger.sync.catching_up import CatchUp
+from ledger.sync.peer import Patience, Peer, network
 
 pytestmark = pytest.mark.mongo
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.merkle import (
+from ledger.chain.merkle import (
     Levels,
     consistency_path,
     is_subtree,

@@ -18,19 +18,19 @@ from node_home import NOBODY, NodeHome, short_folder
 from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.block import Block
+from ledger.agreement.certificate import COMMIT, PREPARE, Vote
+from ledger.agreement.proposal import Proposal
+from ledger.agreement.votes import VoteStore
 from ledger.carrier import Carrier, carry_block
-from ledger.certificate import COMMIT, PREPARE, Vote
+from ledger.chain.block import Block
+from ledger.chain.replica import Replica
 from ledger.errors import Refused, Unreachable
 from ledger.notary import Notary
-from ledger.proposal import Proposal
 from ledger.remote.answers import result_of
 from ledger.remote.client import RemoteNode
 from ledger.remote.confinement import check_private
 from ledger.remote.peers import Peers
 from ledger.remote.protocol import Method, question
-from ledger.replica import Replica
-from ledger.votes import VoteStore
 from schemas.errors import ConfigurationError
 
 pytestmark = pytest.mark.mongo

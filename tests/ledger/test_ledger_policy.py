@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rule_ledger import AUDITOR, RuleLedger
 
-from ledger.credit import credit_of
-from ledger.encoding import ZERO_DIGEST
-from ledger.errors import Halted, Malformed, Refused
-from ledger.policy import (
+from ledger.chain.roster import CLASSES, PARTIES, STANDINGS
+from ledger.chain.state import CREDIT, ONLY, ROSTER
+from ledger.chain.validators import institution_id
+from ledger.contracts.policy import (
     ERROR,
     FORBIDDEN,
     NO_RULES,
@@ -29,13 +29,13 @@ from ledger.policy import (
     default_policies,
     permits,
 )
-from ledger.policy_check import check_policies
-from ledger.policy_engine import ENGINE, installed_engine
-from ledger.policy_request import CONSENTS, PURPOSES, READERS, PartyFacts, Question
-from ledger.provisions import PURPOSES as CONSENT_PURPOSES
-from ledger.roster import CLASSES, PARTIES, STANDINGS
-from ledger.state import CREDIT, ONLY, ROSTER
-from ledger.validators import institution_id
+from ledger.contracts.policy_check import check_policies
+from ledger.contracts.policy_engine import ENGINE, installed_engine
+from ledger.contracts.policy_request import CONSENTS, PURPOSES, READERS, PartyFacts, Question
+from ledger.credit.credit import credit_of
+from ledger.encoding import ZERO_DIGEST
+from ledger.errors import Halted, Malformed, Refused
+from ledger.messages.provisions import PURPOSES as CONSENT_PURPOSES
 from shangmi import sm3
 
 SHIPPED = PolicySet.decode(default_policies())
@@ -349,8 +349,8 @@ def test_a_chain_without_rules_allows_uploads_of_ones_own_and_nothing_else() -> 
 GRID = """
 import sys
 from itertools import product
-from ledger.policy import PolicySet, default_policies
-from ledger.policy_request import PartyFacts, Question
+from ledger.contracts.policy import PolicySet, default_policies
+from ledger.contracts.policy_request import PartyFacts, Question
 from shangmi import sm3
 rules, found = PolicySet.decode(default_policies()), []
 east, payer = PartyFacts("a", "A", "hospital"), PartyFacts("b", "P", "insurer")

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.policy import PolicySet, default_policies
-from ledger.policy_check import changes, check_policies, rules_of
-from ledger.policy_engine import schema_faults
-from ledger.policy_request import CONSENTS, PURPOSES, PartyFacts, Question
-from ledger.policy_text import MAX_DEPTH, MAX_RULES, MAX_TEXT, MAX_TOKENS, is_line, text_faults
-from ledger.policy_trials import compare
+from ledger.contracts.policy import PolicySet, default_policies
+from ledger.contracts.policy_check import changes, check_policies, rules_of
+from ledger.contracts.policy_engine import schema_faults
+from ledger.contracts.policy_request import CONSENTS, PURPOSES, PartyFacts, Question
+from ledger.contracts.policy_text import MAX_DEPTH, MAX_RULES, MAX_TEXT, MAX_TOKENS, is_line, text_faults
+from ledger.contracts.policy_trials import compare
 
 SHIPPED = PolicySet.decode(default_policies())
 SCHEMA = SHIPPED.schema
@@ -135,9 +135,9 @@ def test_a_condition_that_would_overflow_the_engines_stack_is_found_without_it(s
 
 SMALL_STACK = """
 import sys, threading
-from ledger.policy import PolicySet, default_policies
-from ledger.policy_check import check_policies
-from ledger.policy_engine import CompiledRules
+from ledger.contracts.policy import PolicySet, default_policies
+from ledger.contracts.policy_check import check_policies
+from ledger.contracts.policy_engine import CompiledRules
 schema = PolicySet.decode(default_policies()).schema
 def run():
     for text in sys.stdin.read().split("\\0"):

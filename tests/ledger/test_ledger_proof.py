@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate
+from ledger.agreement.certificate import COMMIT, PREPARE, Ballot, QuorumCertificate
+from ledger.chain.header import Header
+from ledger.chain.leaves import Leaves, RecordLeaf
+from ledger.chain.validators import ValidatorSet
 from ledger.errors import ProofError
-from ledger.header import Header
-from ledger.leaves import Leaves, RecordLeaf
-from ledger.proof import MAX_FILE, load_anchor, verify_proof
-from ledger.validators import ValidatorSet
+from ledger.proofs.proof import MAX_FILE, load_anchor, verify_proof
 from shangmi import sm3
 
 pytestmark = pytest.mark.mongo
@@ -292,6 +292,6 @@ def test_no_file_raises_anything_but_proof_error(proof: Document, anchor: bytes,
 
 def test_the_verifier_needs_neither_database_nor_airflow_nor_yaml() -> None:
     heavy = ["pymongo", "bson", "airflow", "yaml", "jsonschema", "pandas", "sqlite3"]
-    script = f"import ledger.proof, sys; sys.exit(sum(one in sys.modules for one in {heavy}))"
+    script = f"import ledger.proofs.proof, sys; sys.exit(sum(one in sys.modules for one in {heavy}))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0

@@ -20,18 +20,18 @@ from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 from served_region import with_other_voters
 
-from ledger.anchor import Anchor, load_anchor
-from ledger.checkpoint import MAX_AHEAD_MS, Checkpoint, Note, cosign
-from ledger.erasure import Erase
+from ledger.chain.header import Header
+from ledger.chain.leaves import Leaves, RecordLeaf
+from ledger.chain.state import ROSTER
+from ledger.chain.validators import ValidatorSet
 from ledger.errors import ProofError
-from ledger.header import Header
-from ledger.leaves import Leaves, RecordLeaf
-from ledger.proof import verify_proof
-from ledger.proving import prove
-from ledger.receipt_proving import prove_entry
-from ledger.receipts import verify_entry
-from ledger.state import ROSTER
-from ledger.validators import ValidatorSet
+from ledger.messages.erasure import Erase
+from ledger.proofs.anchor import Anchor, load_anchor
+from ledger.proofs.checkpoint import MAX_AHEAD_MS, Checkpoint, Note, cosign
+from ledger.proofs.proof import verify_proof
+from ledger.proofs.proving import prove
+from ledger.proofs.receipt_proving import prove_entry
+from ledger.proofs.receipts import verify_entry
 from shangmi import PrivateKey
 
 pytestmark = pytest.mark.mongo

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.leaves import Leaves
+from ledger.chain.leaves import Leaves
+from ledger.chain.published import PublishedKeys
+from ledger.chain.replica import FinalBlock
 from ledger.node import Node
-from ledger.published import PublishedKeys
-from ledger.replica import FinalBlock
 
 KEYS = st.lists(st.binary(min_size=20, max_size=20), max_size=30)
 
@@ -43,7 +43,7 @@ def test_a_table_that_grew_forgets_nothing_and_suspects_few_new_ones() -> None:
 
 
 def test_the_largest_table_grows_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.published._LARGEST", 22)
+    monkeypatch.setattr("ledger.chain.published._LARGEST", 22)
     chance, table = random.Random(8), PublishedKeys()
     keys = [chance.randbytes(20) for _ in range(300_000)]
     table.take(keys)

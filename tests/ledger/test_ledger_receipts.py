@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharing_world import EAST, PATIENT, SharingRegion
 
-from ledger.certificate import PREPARE
-from ledger.consent import Consent, ConsentState
+from ledger.agreement.certificate import PREPARE
+from ledger.chain.header import HEADER_BYTES
+from ledger.chain.leaves import Leaves
+from ledger.chain.rules import ACCEPTED, DENIED, Outcome
+from ledger.chain.state import CONSENT, REQUEST
 from ledger.encoding import var
 from ledger.errors import ProofError
-from ledger.header import HEADER_BYTES
-from ledger.leaves import Leaves
-from ledger.provisions import Provision
-from ledger.receipt_proving import prove_entry, prove_receipt
-from ledger.receipts import EntryProof, ReceiptProof, encode_receipt, read_receipt, verify_entry, verify_receipt
-from ledger.request_state import RequestState, Verdict
-from ledger.rules import ACCEPTED, DENIED, Outcome
-from ledger.state import CONSENT, REQUEST
+from ledger.messages.consent import Consent, ConsentState
+from ledger.messages.provisions import Provision
+from ledger.messages.request_state import RequestState, Verdict
+from ledger.proofs.receipt_proving import prove_entry, prove_receipt
+from ledger.proofs.receipts import EntryProof, ReceiptProof, encode_receipt, read_receipt, verify_entry, verify_receipt
 from shangmi import sm3
 
 

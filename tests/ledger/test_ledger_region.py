@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.sampling import sample
+from ledger.chain.sampling import sample
 from shangmi import sm3
 
 

@@ -17,10 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pymongo import MongoClient
 from region_simulation import MEMBERS, RegionSimulation
 
+from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT, Vote
+from ledger.agreement.proposal import Proposal
 from ledger.carrier import Carrier, carry_block
-from ledger.certificate import COMMIT, PREPARE, TIMEOUT, Vote
 from ledger.errors import Behind, Refused
-from ledger.proposal import Proposal
 
 pytestmark = pytest.mark.mongo
 NAMES = [one.id for one in MEMBERS]

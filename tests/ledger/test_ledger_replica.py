@@ -14,16 +14,16 @@ from killed import child_environment
 from pymongo.database import Database
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.block import Block
-from ledger.certificate import COMMIT, Ballot, QuorumCertificate
+from ledger.agreement.certificate import COMMIT, Ballot, QuorumCertificate
+from ledger.agreement.proposal import Proposal
+from ledger.chain.block import Block
+from ledger.chain.execution import Execution, Terms
+from ledger.chain.genesis import Genesis
+from ledger.chain.header import history_leaf
+from ledger.chain.leaves import Leaves
+from ledger.chain.merkle import tree_root, verify_consistency
+from ledger.chain.replica import FinalBlock, Replica
 from ledger.errors import Diverged, Halted, Refused
-from ledger.execution import Execution, Terms
-from ledger.genesis import Genesis
-from ledger.header import history_leaf
-from ledger.leaves import Leaves
-from ledger.merkle import tree_root, verify_consistency
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock, Replica
 from shangmi import sm3
 
 pytestmark = pytest.mark.mongo
@@ -202,7 +202,7 @@ def test_a_head_that_moved_meanwhile_is_not_overwritten(region: RegionSimulation
 
 
 def test_history_roots_of_all_heights_are_consistent(region: RegionSimulation) -> None:
-    from ledger.merkle import consistency_path
+    from ledger.chain.merkle import consistency_path
 
     region.grow(7, count=1)
     replica = region.node(AUDITOR).replica

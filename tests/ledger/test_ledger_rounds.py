@@ -10,13 +10,13 @@ from typing import NoReturn
 import pytest
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger.block import Block
-from ledger.certificate import TimeoutCertificate, Vote
+from ledger.agreement.certificate import TimeoutCertificate, Vote
+from ledger.agreement.production import collect
+from ledger.agreement.proposal import Proposal
+from ledger.chain.block import Block
+from ledger.chain.replica import FinalBlock
 from ledger.errors import Behind, Refused
 from ledger.node import Node
-from ledger.production import collect
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock
 from shangmi import PrivateKey, PublicKey, sm3
 
 pytestmark = pytest.mark.mongo

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.agreement.following import Receipt
+from ledger.chain.leaves import Leaves, RecordLeaf, entries_of, leaves_of
 from ledger.encoding import Reader, var
 from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, Unreachable
-from ledger.following import Receipt
-from ledger.leaves import Leaves, RecordLeaf, entries_of, leaves_of
 from ledger.remote import answers
 from ledger.remote.answers import Wanted, failure, result_of
 from ledger.remote.dispatch import work_of

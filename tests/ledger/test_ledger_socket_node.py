@@ -16,14 +16,14 @@ import pytest
 from listening_node import raw, served
 from region_simulation import AUDITOR, RegionSimulation
 
+from ledger.agreement.certificate import PREPARE, TIMEOUT
+from ledger.agreement.proposal import Proposal
 from ledger.carrier import Carrier, carry_block
-from ledger.certificate import PREPARE, TIMEOUT
-from ledger.credit_messages import Finding
-from ledger.delivery import Received
+from ledger.contracts.governance import Propose
+from ledger.contracts.governance import Vote as GovernanceVote
+from ledger.credit.credit_messages import Finding
 from ledger.errors import Behind, Halted, Malformed, Refused, Unreachable
-from ledger.governance import Propose
-from ledger.governance import Vote as GovernanceVote
-from ledger.proposal import Proposal
+from ledger.messages.delivery import Received
 from ledger.remote.answers import result_of
 from ledger.remote.client import RemoteNode
 from ledger.remote.dispatch import OPERATORS_ONLY

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.chain.smt import EMPTY, MemoryNodes, SparseTree, StateProof, verify_state
 from ledger.errors import Diverged, Malformed
-from ledger.smt import EMPTY, MemoryNodes, SparseTree, StateProof, verify_state
 from shangmi import sm3
 
 

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from killed import run_apart
 from sharing_world import EAST, TYPE, SharingRegion
 
-from ledger import summary_store
+from ledger.chain.leaves import Leaves
+from ledger.chain.validators import institution_id, key_id
 from ledger.encoding import u32
-from ledger.erasure import Erase
 from ledger.errors import Malformed, Refused
-from ledger.granted_keys import GrantedKeys, grant_topic
-from ledger.key_grants import KeyGrant, commitment, grant, make_region_grant, region_key
-from ledger.leaves import Leaves
+from ledger.messages import summary_store
+from ledger.messages.erasure import Erase
+from ledger.messages.granted_keys import GrantedKeys, grant_topic
+from ledger.messages.key_grants import KeyGrant, commitment, grant, make_region_grant, region_key
+from ledger.messages.sealed_summary import SEALED, Bundle, SealedSummary, announced, read_summary
+from ledger.messages.summary_board import MemoryBoard, MongoBoard
+from ledger.messages.summary_store import SummaryStore
 from ledger.node import Submission
-from ledger.sealed_summary import SEALED, Bundle, SealedSummary, announced, read_summary
-from ledger.summary_board import MemoryBoard, MongoBoard
-from ledger.summary_store import SummaryStore
-from ledger.validators import institution_id, key_id
 from schemas.records import Entry
 from schemas.summary import Summary
 from shangmi import PrivateKey, sm3, sm4_gcm_seal

@@ -17,9 +17,9 @@ from dags.steps import ingest, publish, summaries
 from dags.steps.site import Site
 from dags.steps.site import site as opened_here
 from ledger.carrier import Carrier, carry_block
-from ledger.erasure import Erase, portions
-from ledger.granted_keys import grant_topic
-from ledger.sealed_summary import SealedSummary
+from ledger.messages.erasure import Erase, portions
+from ledger.messages.granted_keys import grant_topic
+from ledger.messages.sealed_summary import SealedSummary
 from schemas.home import Home
 from simulators.lis import Laboratory
 

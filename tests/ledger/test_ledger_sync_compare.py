@@ -18,15 +18,15 @@ from served_region import certified
 from dags.steps import compare as steps
 from dags.steps.errors import Stop
 from dags.steps.site import Site
-from ledger.block import Block
-from ledger.checkpoint import Note
-from ledger.checkpoints import Checkpoints
-from ledger.comparing import Continuation, Standing, compare, continuation, standing
+from ledger.chain.block import Block
+from ledger.chain.header import Header
+from ledger.chain.replica import FinalBlock
+from ledger.chain.validators import institution_id
 from ledger.errors import Halted, Refused
 from ledger.exchange import MemoryExchange
-from ledger.header import Header
-from ledger.replica import FinalBlock
-from ledger.validators import institution_id
+from ledger.proofs.checkpoint import Note
+from ledger.proofs.checkpoints import Checkpoints
+from ledger.sync.comparing import Continuation, Standing, compare, continuation, standing
 
 pytestmark = pytest.mark.mongo
 NIGHT = "night"

@@ -18,15 +18,15 @@ from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 from served_region import certified, lying, serving
 
-from ledger.block import Block
-from ledger.catching_up import CatchUp, Caught, enough
-from ledger.certificate import PREPARE
+from ledger.agreement.certificate import PREPARE
+from ledger.chain.block import Block
+from ledger.chain.leaves import Leaves
+from ledger.chain.replica import FinalBlock
 from ledger.errors import Behind, Diverged, Halted
-from ledger.header_chain import CertifiedHeader, decode_headers, encode_headers
-from ledger.leaves import Leaves
 from ledger.node import Node
-from ledger.peer import Patience, Peer, network
-from ledger.replica import FinalBlock
+from ledger.sync.catching_up import CatchUp, Caught, enough
+from ledger.sync.header_chain import CertifiedHeader, decode_headers, encode_headers
+from ledger.sync.peer import Patience, Peer, network
 
 pytestmark = pytest.mark.mongo
 QUICK = Patience(connect=1.0, silence=1.0, answer=2.0)

@@ -17,19 +17,19 @@ from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 from served_region import FREE, lying, served, serving, with_other_voters
 
-from ledger import state_chunks
-from ledger.catching_up import CatchUp
+from ledger.chain.leaves import Leaves
+from ledger.chain.replica import FinalBlock, Replica
+from ledger.chain.smt import MemoryNodes, SparseTree, value_hash
 from ledger.errors import Behind, Refused
-from ledger.fast_sync import MAX_CHUNKS, FastSync
-from ledger.header_chain import CertifiedHeader, decode_headers, encode_headers
-from ledger.leaves import Leaves
 from ledger.node import Node
-from ledger.peer import Patience, Peer, network
-from ledger.replica import FinalBlock, Replica
 from ledger.serving.application import make_app
 from ledger.serving.server import Listening, make_server, running
-from ledger.smt import MemoryNodes, SparseTree, value_hash
-from ledger.state_chunks import MAX_ENTRIES, StateChunk, TooMuch, read_chunk
+from ledger.sync import state_chunks
+from ledger.sync.catching_up import CatchUp
+from ledger.sync.fast_sync import MAX_CHUNKS, FastSync
+from ledger.sync.header_chain import CertifiedHeader, decode_headers, encode_headers
+from ledger.sync.peer import Patience, Peer, network
+from ledger.sync.state_chunks import MAX_ENTRIES, StateChunk, TooMuch, read_chunk
 from shangmi import sm3
 
 pytestmark = pytest.mark.mongo

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.chain.header import history_leaf
+from ledger.chain.merkle import Levels, consistency_path, leaf_hash, verify_consistency, verify_inclusion
 from ledger.encoding import u32
 from ledger.errors import Refused
-from ledger.header import history_leaf
-from ledger.merkle import Levels, consistency_path, leaf_hash, verify_consistency, verify_inclusion
-from ledger.tiles import WIDTH, Tile, TileTree, block_ids, bundle, exists, parse, tiles_of
+from ledger.proofs.tiles import WIDTH, Tile, TileTree, block_ids, bundle, exists, parse, tiles_of
 from shangmi import sm3
 
 BLOCKS = 66_000  # more than 256 * 256: three levels

@@ -17,13 +17,13 @@ from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 from served_region import served
 
-from ledger.certificate import check_commit
+from ledger.agreement.certificate import check_commit
+from ledger.chain.leaves import Leaves, RecordLeaf
 from ledger.errors import Refused
-from ledger.header_chain import CertifiedHeader
-from ledger.leaves import Leaves, RecordLeaf
-from ledger.proof import verify_proof
-from ledger.tile_folder import write_tiles
-from ledger.tiles import TileTree
+from ledger.proofs.proof import verify_proof
+from ledger.proofs.tile_folder import write_tiles
+from ledger.proofs.tiles import TileTree
+from ledger.sync.header_chain import CertifiedHeader
 
 pytestmark = pytest.mark.mongo
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from region_simulation import AUDITOR, RegionSimulation
 
-from ledger import replica as replica_module
+from ledger.chain import replica as replica_module
+from ledger.chain.state import INSTITUTION, InstitutionState
 from ledger.errors import Diverged
-from ledger.state import INSTITUTION, InstitutionState
 
 pytestmark = pytest.mark.mongo
 

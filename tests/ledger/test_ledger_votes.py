@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from killed import run_apart
 
+from ledger.agreement.votes import Slot, VoteStore
 from ledger.errors import Halted, Refused
-from ledger.votes import Slot, VoteStore
 from shangmi import PrivateKey
 
 CHAIN = bytes(32)
@@ -118,7 +118,7 @@ RACER = """
 import sys
 from pathlib import Path
 from ledger.errors import Refused
-from ledger.votes import Slot, VoteStore
+from ledger.agreement.votes import Slot, VoteStore
 from shangmi import PrivateKey
 key = PrivateKey.from_scalar(bytes.fromhex(sys.argv[2]))
 message = sys.argv[3].encode()
@@ -132,7 +132,7 @@ except Refused as error:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ledger.votes import Slot, VoteStore
+from ledger.agreement.votes import Slot, VoteStore
 from shangmi import PrivateKey
 class Key:
     public = PrivateKey.from_scalar(bytes.fromhex(sys.argv[2])).public
@@ -284,7 +284,7 @@ def test_the_bytes_are_synced_to_the_disk_before_the_key_is_asked(tmp_path: Path
 SYNCED = """
 import os, sys
 from pathlib import Path
-from ledger.votes import Slot, VoteStore
+from ledger.agreement.votes import Slot, VoteStore
 from shangmi import PrivateKey
 key = PrivateKey.from_scalar(bytes.fromhex(sys.argv[2]))
 folder = Path(sys.argv[1]).parent

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from region_simulation import AUDITOR, RegionSimulation
 
+from ledger.agreement.certificate import COMMIT, PREPARE
+from ledger.agreement.own_signatures import KeyHolder, certificates_of, highest_signed, unknown_signature
+from ledger.agreement.recovery import BAR_FILE, Recovery, recover
+from ledger.agreement.votes import VoteStore
 from ledger.carrier import Carrier, carry_block
-from ledger.certificate import COMMIT, PREPARE
+from ledger.chain.replica import Replica
 from ledger.errors import Halted, Refused
 from ledger.exchange import MemoryExchange
 from ledger.node import Node
-from ledger.own_signatures import KeyHolder, certificates_of, highest_signed, unknown_signature
-from ledger.recovery import BAR_FILE, Recovery, recover
-from ledger.replica import Replica
-from ledger.votes import VoteStore
 
 pytestmark = pytest.mark.mongo
 WHO = "nursing-home"

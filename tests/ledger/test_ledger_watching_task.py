@@ -10,11 +10,11 @@ from region_simulation import COMMIT, RegionSimulation
 
 from dags.steps import watch_ledger
 from dags.steps.site import Site
-from ledger.block import Block
-from ledger.credit_messages import LateVote
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock
-from ledger.transactions import open_transaction
+from ledger.agreement.proposal import Proposal
+from ledger.chain.block import Block
+from ledger.chain.replica import FinalBlock
+from ledger.chain.transactions import open_transaction
+from ledger.credit.credit_messages import LateVote
 
 pytestmark = pytest.mark.mongo
 SLOW = "nursing-home"

@@ -12,9 +12,9 @@ import pytest
 
 from deploy.apart import can_part
 from deploy.rehearsal import Rehearsal, rehearsed
-from ledger.chain_check import verify_chain
-from ledger.replica import Replica
-from ledger.validators import institution_id
+from ledger.chain.chain_check import verify_chain
+from ledger.chain.replica import Replica
+from ledger.chain.validators import institution_id
 
 pytestmark = [pytest.mark.region, pytest.mark.airflow, pytest.mark.mongo]
 BLOCKS = 20

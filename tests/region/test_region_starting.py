@@ -19,7 +19,7 @@ from console.region.errors import RegionError
 from console.region.founding import found
 from console.region.mongod import free_port
 from console.region.region import down, start_listeners, up
-from ledger.votes import VoteStore
+from ledger.agreement.votes import VoteStore
 from schemas.home import Home
 from shangmi import PrivateKey
 
@@ -117,7 +117,7 @@ def test_a_secret_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 def test_a_founding_killed_while_the_vote_store_is_made_goes_on(bare: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.votes._SCHEMA", "this is no SQL")
+        patch.setattr("ledger.agreement.votes._SCHEMA", "this is no SQL")
         with pytest.raises(Exception, match="syntax"):
             found(bare)
     genesis = found(bare)

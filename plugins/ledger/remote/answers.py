@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledger.certificate import MAX_QC
+from ledger.agreement.certificate import MAX_QC
 from ledger.discretion import account
 from ledger.encoding import Reader, u8, var
 from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, Unreachable

@@ -9,19 +9,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger.batch import SubmitBatch
-from ledger.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
-from ledger.checkpoint import MAX_NOTE
+from ledger.agreement.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
+from ledger.agreement.following import FinalSource, Receipt
+from ledger.agreement.production import SkipListener
+from ledger.agreement.proposal import MAX_BLOCK, MAX_TC
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.fate import Fate
+from ledger.chain.leaves import leaves_of
+from ledger.chain.transaction import MAX_TRANSACTION, Transaction
+from ledger.chain.validators import institution_id
 from ledger.encoding import DIGEST, PUBLIC_KEY, SHORT_ID, SIGNATURE, Reader, listed, u8, u32, u64, var
 from ledger.errors import Malformed, Refused, Unreachable
 from ledger.exchange import MAX_LISTED, MAX_OFFERED
-from ledger.fate import Fate
-from ledger.following import FinalSource, Receipt
-from ledger.leaves import leaves_of
 from ledger.node import Submission
 from ledger.notary import sync_from
-from ledger.production import SkipListener
-from ledger.proposal import MAX_BLOCK, MAX_TC
+from ledger.proofs.checkpoint import MAX_NOTE
 from ledger.remote.answers import MAX_TEXT, Wanted, read_refusal, result_of
 from ledger.remote.framing import MAX_MESSAGE, Broken, Deadline, receive, send
 from ledger.remote.protocol import (
@@ -34,8 +36,6 @@ from ledger.remote.protocol import (
     read_optional,
     read_receipt,
 )
-from ledger.transaction import MAX_TRANSACTION, Transaction
-from ledger.validators import institution_id
 from schemas.records import Entry
 from shangmi import PublicKey
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ledger.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
+from ledger.agreement.certificate import COMMIT, MAX_QC, PREPARE, TIMEOUT
+from ledger.agreement.proposal import MAX_BLOCK, MAX_BODY, MAX_TC
+from ledger.chain.leaves import Leaves, entries_of
+from ledger.chain.transaction import MAX_TRANSACTION, Transaction
+from ledger.chain.transactions import open_transaction
 from ledger.encoding import Reader, listed, u32, u64, var
 from ledger.errors import Refused
 from ledger.exchange import MAX_LISTED
-from ledger.leaves import Leaves, entries_of
 from ledger.node import Node
-from ledger.proposal import MAX_BLOCK, MAX_BODY, MAX_TC
 from ledger.remote.answers import Wanted, refusal, text
 from ledger.remote.framing import MAX_MESSAGE
 from ledger.remote.protocol import MAX_CIPHERTEXT, Method, Question, flag, optional, read_flag, read_optional, receipt
-from ledger.transaction import MAX_TRANSACTION, Transaction
-from ledger.transactions import open_transaction
 
 Work = Callable[[Node], bytes]
 _MAX_LOCATOR: Final = 256

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from ledger.agreement.following import Receipt
 from ledger.encoding import DIGEST, SHORT_ID, Reader, listed, u8, u32, u64, var
-from ledger.following import Receipt
 
 _DOMAIN: Final = b"XL/NODE/ASK/1\0"
 _MAX_NAME: Final = 256

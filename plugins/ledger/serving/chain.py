@@ -9,12 +9,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
-from ledger.block import Block
-from ledger.header_chain import CertifiedHeader, encode_headers
+from ledger.chain.block import Block
 from ledger.serving.faults import REFUSALS, Missing
 from ledger.serving.parameters import BlockHeight, Count, Epoch, From, Place, Prefix
 from ledger.serving.served import Here
-from ledger.state_chunks import read_chunk
+from ledger.sync.header_chain import CertifiedHeader, encode_headers
+from ledger.sync.state_chunks import read_chunk
 
 BYTES: Final = "application/octet-stream"
 IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}

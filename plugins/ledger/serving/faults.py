@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
 from ledger.errors import LedgerError, Refused
-from ledger.state_chunks import TooMuch
+from ledger.sync.state_chunks import TooMuch
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from ledger.checkpoints import Checkpoints
+from ledger.chain.replica import Replica
+from ledger.chain.transaction import MAX_TRANSACTION
 from ledger.exchange import Exchange
 from ledger.opening import load_genesis, replica_database
-from ledger.replica import Replica
+from ledger.proofs.checkpoints import Checkpoints
 from ledger.serving.served import Served
-from ledger.transaction import MAX_TRANSACTION
 from schemas.home import Home
 
 _PAIR = 2 * 64 + 1

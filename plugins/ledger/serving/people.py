@@ -8,17 +8,17 @@ from typing import Final
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from ledger.batch import SubmitBatch
-from ledger.block import Block
-from ledger.certificate import QuorumCertificate
-from ledger.credit import opened_credit
+from ledger.agreement.certificate import QuorumCertificate
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.replica import ReplicaView
+from ledger.chain.state import CREDIT, INSTITUTION, InstitutionState
+from ledger.chain.transactions import open_transaction
+from ledger.credit.credit import opened_credit
 from ledger.errors import Refused
-from ledger.replica import ReplicaView
 from ledger.serving.faults import REFUSALS, Missing
 from ledger.serving.parameters import BlockHeight, Epoch, From, Limit
 from ledger.serving.served import Here, Served
-from ledger.state import CREDIT, INSTITUTION, InstitutionState
-from ledger.transactions import open_transaction
 
 MOST_PENDING: Final = 1_000
 MOST_EPOCHS: Final = 400

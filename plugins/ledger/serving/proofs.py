@@ -8,16 +8,16 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from ledger.block import Block
+from ledger.chain.block import Block
+from ledger.chain.header import history_leaf
+from ledger.chain.merkle import Levels, consistency_path, inclusion_path, leaf_hash, span_root
+from ledger.chain.replica import ReplicaView
+from ledger.chain.smt import state_key
 from ledger.errors import Diverged
-from ledger.header import history_leaf
-from ledger.merkle import Levels, consistency_path, inclusion_path, leaf_hash, span_root
-from ledger.proving import prove
-from ledger.replica import ReplicaView
+from ledger.proofs.proving import prove
 from ledger.serving.faults import REFUSALS, Missing
 from ledger.serving.parameters import BlockHeight, Height, Identity, Kind, Place, Rid, Size, Version
 from ledger.serving.served import Here, Served
-from ledger.smt import state_key
 
 router = APIRouter(prefix="/v1/proofs", responses=REFUSALS, tags=["proofs"])
 Institution = Annotated[str | None, Query(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$", description="Who published it.")]

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from ledger.checkpoints import Checkpoints
-from ledger.header import Header
-from ledger.replica import Replica, ReplicaView
+from ledger.chain.header import Header
+from ledger.chain.replica import Replica, ReplicaView
+from ledger.proofs.checkpoints import Checkpoints
 from ledger.serving.faults import Missing
 
 

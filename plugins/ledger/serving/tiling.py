@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 
-from ledger import tiles
+from ledger.proofs import tiles
 from ledger.serving.chain import BYTES, IMMUTABLE
 from ledger.serving.faults import REFUSALS, Missing
 from ledger.serving.parameters import BlockHeight, Level, Number

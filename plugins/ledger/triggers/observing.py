@@ -15,7 +15,7 @@ from ledger.discretion import Withheld, discreet
 from ledger.hooks.ledger import LedgerHook
 
 if TYPE_CHECKING:
-    from ledger.observer import Observer
+    from ledger.agreement.observer import Observer
 
 log = logging.getLogger(__name__)
 Found = TypeVar("Found")
@@ -25,7 +25,7 @@ _turn = threading.Lock()
 @cache
 def observer() -> Observer:
     """Return this process's observer: one replica and one client, however many rounds are waited for."""
-    from ledger.observer import open_observer
+    from ledger.agreement.observer import open_observer
 
     hook = LedgerHook()
     return open_observer(hook.home, hook.client, hook.exchange)

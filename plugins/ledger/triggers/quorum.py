@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
-from ledger.place import PROPOSAL, Place
+from ledger.agreement.place import PROPOSAL, Place
 from ledger.triggers.absence import away
 from ledger.triggers.observing import ended, look
 

@@ -24,13 +24,13 @@ from network_simulation import (
     timeout_ballot,
 )
 
-from ledger import following
-from ledger.block import Block
-from ledger.certificate import COMMIT, PREPARE, TIMEOUT, Vote, assemble_qc
+from ledger.agreement import following
+from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT, Vote, assemble_qc
+from ledger.agreement.proposal import Proposal
+from ledger.chain.block import Block
+from ledger.chain.replica import FinalBlock
 from ledger.errors import Behind, Halted, Refused
 from ledger.node import Node
-from ledger.proposal import Proposal
-from ledger.replica import FinalBlock
 from shangmi import sm3
 
 MEGABYTE = 1 << 20

@@ -29,15 +29,15 @@ from network_simulation import (
     signed_vote,
 )
 
-from ledger.block import Block
-from ledger.certificate import PREPARE, Ballot, QuorumCertificate, assemble_qc
+from ledger.agreement.certificate import PREPARE, Ballot, QuorumCertificate, assemble_qc
+from ledger.agreement.proposal import Proposal, check_against_lock
+from ledger.chain.block import Block
+from ledger.chain.leaves import Leaves
+from ledger.chain.smt import MemoryNodes, SparseTree
+from ledger.chain.validators import Member, ValidatorSet, institution_id
 from ledger.encoding import listed
 from ledger.errors import Halted, ProofError, Refused
-from ledger.leaves import Leaves
-from ledger.proof import verify_proof
-from ledger.proposal import Proposal, check_against_lock
-from ledger.smt import MemoryNodes, SparseTree
-from ledger.validators import Member, ValidatorSet, institution_id
+from ledger.proofs.proof import verify_proof
 from schemas.errors import ConfigurationError
 from schemas.region import load_region
 from shangmi import PrivateKey, reference_engine, sm3
@@ -256,7 +256,7 @@ def a_quorum_is_what_the_reference_says(network: NetworkSimulation, four: Networ
 
 
 def _vote(voters: ValidatorSet, place: int, signature: bytes) -> bytes:
-    from ledger.certificate import Vote
+    from ledger.agreement.certificate import Vote
 
     return Vote(BALLOT, voters.voters[place].id, signature).encode()
 
@@ -346,9 +346,9 @@ def a_chain_is_followed_at_any_time(network: NetworkSimulation, four: NetworkSim
 
 @check
 def the_voters_of_a_height_stay(network: NetworkSimulation, four: NetworkSimulation, _: Path) -> None:
-    from ledger.roster import Roster
-    from ledger.state import ONLY, ROSTER
-    from ledger.view import ChainView
+    from ledger.chain.roster import Roster
+    from ledger.chain.state import ONLY, ROSTER
+    from ledger.chain.view import ChainView
 
     four.reset()
     view = four.voter(four.honest[0]).node.replica.view

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from network_simulation import AUDITOR, Message, NetworkSimulation, signed_vote
 
-from ledger.certificate import PREPARE, Ballot, Vote
-from ledger.contradictions import find_contradictions
+from ledger.agreement.certificate import PREPARE, Ballot, Vote
+from ledger.credit.contradictions import find_contradictions
+from ledger.credit.statements import Voters
 from ledger.errors import Refused
-from ledger.statements import Voters
 from shangmi import sm3
 
 NIGHTLY = int(os.environ.get("XINGLIN_NIGHTLY", "1"))

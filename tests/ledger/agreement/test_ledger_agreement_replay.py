@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_simulation import NetworkSimulation
 
-from ledger.merkle import Levels, leaf_hash, node_hash, tree_root
-from ledger.smt import MemoryNodes, SparseTree
+from ledger.chain.merkle import Levels, leaf_hash, node_hash, tree_root
+from ledger.chain.smt import MemoryNodes, SparseTree
 from shangmi import sm3
 
 ROOT = Path(__file__).parents[3]

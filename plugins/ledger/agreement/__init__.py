@@ -1,0 +1,1 @@
+"""How a block becomes final: proposals, votes, certificates, and what a key has signed (sections 5 to 9)."""

@@ -1,0 +1,174 @@
+"""ACCESS_REQ: one institution asks for another's record or for part of a dataset; the contract decides in the block.
+
+What is asked for one record carries the proof that it is published: its leaf and the path to the batch root that the
+state holds (section 14: the contract checks signature and link). A refusal by the rules is an executed transaction: it
+stands on the chain with the ids of the policies that decided. Only what was allowed stands in the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ledger.chain.rules import ACCEPTED, DENIED, Ledger, Outcome
+from ledger.chain.state import ACTIVE, DELIVERY, INSTITUTION, REQUEST, InstitutionState
+from ledger.chain.transaction import Transaction
+from ledger.contracts.policy import permits
+from ledger.encoding import DIGEST, SHORT_ID, ZERO_DIGEST, Reader, listed, u8, u32, u64
+from ledger.errors import Refused
+from ledger.messages.asked import Asked, RecordAsked, SelectionAsked, read_asked
+from ledger.messages.consent import Standing, standing
+from ledger.messages.erasure import erased
+from ledger.messages.provisions import PURPOSES, Question
+from ledger.messages.request_state import (
+    ERASED,
+    RequestState,
+    Verdict,
+    encode_reader,
+    read_ids,
+    read_purpose,
+    read_reader,
+)
+
+
+def judge(ledger: Ledger, request: RequestState, action: str = "access") -> Verdict:
+    """Return what the rules say now to a request that was well formed when it was made.
+
+    Asked once in the block of the request, and again as a ``download`` before anything is delivered: an erasure, a
+    withdrawal or a policy that came in between counts. An erased record is denied whatever the policies say.
+
+    Raises:
+        Refused: Somebody named is not registered.
+    """
+    holder = request.holders[0]
+    if request.is_record and erased(ledger, holder, request.rid, request.version):
+        return Verdict(False, ERASED, ZERO_DIGEST, ())
+    decision = permits(
+        ledger, action, request.requester, request.holders, purpose=request.purpose, reader=request.reader,
+        consent=_consent(ledger, request), dataset=not request.is_record, approved=request.approval != ZERO_DIGEST,
+        type_=request.type, records=request.most, waited=ledger.height - request.height,
+    )  # fmt: skip
+    return Verdict(decision.allowed, decision.reason, decision.policy_hash, decision.policies)
+
+
+def _consent(ledger: Ledger, request: RequestState) -> Standing:
+    """Return what the patient named says; for a dataset the holders ask each patient's statement themselves."""
+    requester = ledger.roster.registration(request.requester)
+    if request.patient == ZERO_DIGEST or requester is None:
+        return "none"
+    question = Question(request.purpose, requester.id, requester.class_, request.type or None, ledger.time_ms)
+    return standing(ledger, request.holders[0], request.patient, question)
+
+
+def holders_to_answer(ledger: Ledger, tx_id: bytes, request: RequestState) -> list[bytes]:
+    """Return the holders who have not answered a request yet."""
+    return [one for one in request.holders if ledger.get(DELIVERY, tx_id + one) is None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRequest(Transaction):
+    """The signed message.
+
+    Attributes:
+        asked: A record with its proof, or a selection.
+        holders: Institutions that are to answer, by id, in order; one where a record is asked for.
+        purpose: One of ``PURPOSES``.
+        reader: Who will read, of ``policy_request.READERS``; empty for the institution itself.
+        answer_key: Id of the requester's registered key that the answer is to be encrypted to.
+        patient: For a record: the patient's pseudonym at the holder as the summary gives it, or zeros.
+        approval: Digest of the approvals (ethics, committee) that come with it, or zeros.
+    """
+
+    TYPE: ClassVar[int] = 4
+    NAME: ClassVar[str] = "ACCESS_REQ"
+
+    asked: Asked
+    holders: tuple[bytes, ...]
+    purpose: str
+    answer_key: bytes
+    reader: str = ""
+    patient: bytes = ZERO_DIGEST
+    approval: bytes = ZERO_DIGEST
+
+    def content(self) -> bytes:
+        """Return the canonical bytes of the type's own fields."""
+        return (
+            listed(self.holders) + u8(PURPOSES.index(self.purpose)) + encode_reader(self.reader) + self.answer_key
+            + self.patient + self.approval + self.asked.encode()
+        )  # fmt: skip
+
+    @classmethod
+    def read(cls, reader: Reader) -> dict[str, Any]:
+        """Return the type's own fields by name, or raise Malformed."""
+        holders, purpose, who, key = read_ids(reader), read_purpose(reader), read_reader(reader), reader.take(SHORT_ID)
+        patient, approval, asked = reader.take(DIGEST), reader.take(DIGEST), read_asked(reader)
+        if isinstance(asked, RecordAsked) and len(holders) != 1:
+            raise reader.wrong("a record is asked of exactly one holder")
+        if isinstance(asked, SelectionAsked) and patient != ZERO_DIGEST:
+            raise reader.wrong("a dataset names no patient")
+        return {
+            "holders": holders, "purpose": purpose, "reader": who, "answer_key": key, "patient": patient,
+            "approval": approval, "asked": asked,
+        }  # fmt: skip
+
+    def execute(self, ledger: Ledger) -> Outcome:
+        """The request is decided; what is allowed stands in the state until it is answered.
+
+        Raises:
+            Refused: A holder is nobody who could answer, the key is not the requester's, or the link is broken.
+        """
+        self._check_parties(ledger)
+        request = self._facts(ledger)
+        verdict = judge(ledger, request)
+        if not verdict.allowed:
+            return Outcome(DENIED, verdict.encode())
+        ledger.put(REQUEST, self.tx_id, request.encode())
+        _note_deadline(ledger, self.tx_id, request.deadline)
+        return Outcome(ACCEPTED, verdict.encode())
+
+    def _check_parties(self, ledger: Ledger) -> None:
+        requester = ledger.roster.registration(self.sender)
+        if requester is None or requester.key_id != self.answer_key:
+            raise Refused("answer key", "14", "the answer can only be encrypted to the requester's registered key")
+        for one in self.holders:
+            if one == self.sender or not may_act(ledger, one):
+                raise Refused("holder", "14", "a holder is the requester, is not registered, or is not active")
+
+    def _facts(self, ledger: Ledger) -> RequestState:
+        if isinstance(self.asked, RecordAsked):
+            leaf = self.asked.check(ledger, self.holders[0])
+            what = leaf.rid, leaf.version, leaf.resource_type, leaf.ct_digest, 1
+        else:
+            what = self.asked.digest[:SHORT_ID], 0, 0, self.asked.digest, self.asked.most
+        deadline = ledger.height + ledger.parameters.deliver_blocks
+        return RequestState(
+            self.sender, self.answer_key, self.holders, self.purpose, self.reader, self.patient, self.approval, *what,
+            height=ledger.height, deadline=deadline,
+        )  # fmt: skip
+
+
+def may_act(ledger: Ledger, institution: bytes) -> bool:
+    """Say whether an institution is registered, not frozen or removed, and not convicted of signing two ways."""
+    registration, value = ledger.roster.registration(institution), ledger.get(INSTITUTION, institution)
+    active = value is not None and InstitutionState.decode(value).standing == ACTIVE
+    return active and registration is not None and registration.active
+
+
+def _note_deadline(ledger: Ledger, tx_id: bytes, deadline: int) -> None:
+    """The request is found by its deadline, and the deadline by its epoch."""
+    epoch, due = u32((deadline - 1) // ledger.parameters.epoch_blocks), ledger.get(DELIVERY, u64(deadline))
+    if due is None:
+        ledger.put(DELIVERY, epoch, (ledger.get(DELIVERY, epoch) or b"") + u64(deadline))
+    ledger.put(DELIVERY, u64(deadline), (due or b"") + tx_id)
+
+
+def deadlines(ledger: Ledger) -> list[int]:
+    """Return the deadlines of the present epoch that any request has, in order."""
+    noted = ledger.get(DELIVERY, u32(ledger.epoch)) or b""
+    return sorted(int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8))
+
+
+def due(ledger: Ledger, deadline: int) -> list[bytes]:
+    """Return the ids of the requests with one deadline, in the chain's order."""
+    ids = ledger.get(DELIVERY, u64(deadline)) or b""
+    return [ids[at : at + DIGEST] for at in range(0, len(ids), DIGEST)]
