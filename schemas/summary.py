@@ -1,7 +1,7 @@
 """A summary: the few facts of a record that every registered institution may read without asking.
 
 No name, number or free text: pseudonyms, a date, standard codes and an amount. ``docs/formats/summary.md`` has the
-bytes; the vault writes them, ``ledger.sealed_summary`` reads them.
+bytes; the vault writes them, ``ledger.messages.sealed_summary`` reads them.
 """
 
 from __future__ import annotations
