@@ -19,19 +19,14 @@ from typing import Any
 
 import pytest
 
-from ledger import (
-    judgement,
-    smt,
-    strict_json,
-    validators,
-    view,
-    votes,
-)
+from ledger.agreement import judgement, votes
 from ledger.agreement.judgement import Judgement
 from ledger.agreement.pen import Pen
+from ledger.chain import smt, validators, view
 from ledger.chain.execution import Execution, Terms
 from ledger.chain.replica import ReplicaView
 from ledger.encoding import u32
+from ledger.proofs import strict_json
 from shangmi import sm3
 
 Apply = Callable[[pytest.MonkeyPatch], None]
