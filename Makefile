@@ -45,7 +45,7 @@ bench: $(READY)  ## Benchmarks: tables on the terminal, JSON in bench-results/
 	@$(BIN)/python -m benchmarks
 
 bench-ledger: $(READY)  ## The ledger's figures: entries a second, growth, catching up, proofs
-	@$(BIN)/python -m benchmarks ledger_speed ledger_growth
+	@$(BIN)/python -m benchmarks ledger_speed ledger_growth region_interval
 
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -32,6 +32,7 @@ LIMITS = {
     "cda_facts": 60,
     "ledger_speed": 400,
     "ledger_growth": 2_400,
+    "region_interval": 900,
     "flow_speed": 290,
 }
 #: Seconds a script has to stop what it started, once its time is over.
