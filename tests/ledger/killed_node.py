@@ -11,7 +11,7 @@ from pathlib import Path
 from killed import KilledBefore
 from pymongo import monitoring
 
-import ledger.agreement.votes
+from ledger.agreement import votes
 from ledger.remote.process import Settings, run
 from schemas.home import Home
 
@@ -37,14 +37,14 @@ def main() -> None:
     institution, user, last = sys.argv[1:]
     killed = Killed(0)
     monitoring.register(killed)
-    connect = ledger.votes._connect
+    connect = votes._connect
 
     def watched(path):  # type: ignore[no-untyped-def]
         connection = connect(path)
         connection.set_trace_callback(killed.step)
         return connection
 
-    ledger.votes._connect = watched
+    votes._connect = watched
     home = Home.from_environment()
     socket = home.path / "node" / "node.sock"
     threading.Thread(target=begin_counting, args=(socket, killed, int(last)), daemon=True).start()
