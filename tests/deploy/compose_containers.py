@@ -99,6 +99,9 @@ class Containers:
             elif one.is_dir():
                 yield _bound(one, f"{root}{one}", "--rbind")
         yield f"cp -L {' '.join(f'/etc/{one}' for one in NAMES if Path('/etc', one).exists())} {root}/etc"
+        # Before the repository, which may itself lie below one of them.
+        for target in (*(one.partition(":")[0] for one in service["tmpfs"]), "/var/log/airflow"):
+            yield f"mkdir -p {root}{target}; mount -t tmpfs -o mode=1777,size=16m none {root}{target}"
         needed = {Path(one).resolve() for one in (sys.base_prefix, sys.prefix, ROOT)}
         for one in sorted(one for one in needed if one.parts[1] not in SYSTEM):
             yield f"[ -d {root}{one} ] || {{ {_bound(one, f'{root}{one}')}; }}"
@@ -109,8 +112,6 @@ class Containers:
         for secret in service.get("secrets", ()):
             source = self.state / "secrets" / secret["source"]
             yield _bound(source, f"{root}/run/secrets/{secret['target']}", read_only=True)
-        for target in (*(one.partition(":")[0] for one in service["tmpfs"]), "/var/log/airflow"):
-            yield f"mkdir -p {root}{target}; mount -t tmpfs -o mode=1777,size=16m none {root}{target}"
         yield f"mount -o remount,ro {root}; cd /"
 
 
