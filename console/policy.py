@@ -149,7 +149,7 @@ def _answer(rules: PolicySet, question: Question, as_json: bool) -> bool:
     say(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}")
     say(
         "\n".join(f"  {said[one]} [{one}]" for one in decision.policies)
-        or "  No rule speaks of it; what none permits is denied."
+        or "  No rule permits it with these facts; what none permits is denied."
     )
     return decision.allowed
 
