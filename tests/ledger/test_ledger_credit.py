@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from credit_ledger import (
@@ -210,7 +211,7 @@ def ledger() -> DictLedger:
 def test_a_voter_left_out_of_a_certificate_is_counted_once_and_so_is_who_carries_it(ledger: DictLedger) -> None:
     ledger.execute(late_vote(ledger, 9))
     assert facts_of(ledger, HOME).included == 1
-    refused(ledger, late_vote(ledger, 9), "late vote")
+    assert refused(ledger, late_vote(ledger, 9)) == "late vote"
     before = facts_of(ledger, WEST).included
     ledger.end_block(EAST)  # counts height 11; the late vote stands in height 12
     ledger.end_block(WEST)  # counts height 12, built by the west
@@ -227,14 +228,14 @@ def test_omission_starves_nobody_whose_votes_come_late() -> None:
     assert ledger.credit(HOME).score == 600 + 9
 
 
-def refused(ledger: DictLedger, transaction: LateVote | Missed | Finding, rule: str) -> None:
-    """The transaction is refused by that rule, and the state is what it was."""
+def refused(ledger: DictLedger, transaction: LateVote | Missed | Finding) -> str:
+    """Return the rule that refuses the transaction; the state is what it was."""
     before = dict(ledger.entries)
     with pytest.raises(Refused) as error:
         ledger.execute(transaction)
-    assert error.value.rule == rule, str(error.value)
     assert error.value.section
     assert ledger.entries == before
+    return error.value.rule
 
 
 BAD_LATE_VOTES: dict[str, tuple[str, Callable[[DictLedger], LateVote]]] = {
@@ -263,7 +264,7 @@ BAD_LATE_VOTES: dict[str, tuple[str, Callable[[DictLedger], LateVote]]] = {
 @pytest.mark.parametrize("case", BAD_LATE_VOTES)
 def test_a_late_vote_that_is_none_counts_for_nobody(ledger: DictLedger, case: str) -> None:
     rule, make = BAD_LATE_VOTES[case]
-    refused(ledger, make(ledger), rule)
+    assert refused(ledger, make(ledger)) == rule
 
 
 @pytest.mark.parametrize("order", list(permutations((8, 9, 10))))
@@ -316,7 +317,7 @@ def slow() -> DictLedger:
 
 def test_a_missed_turn_costs_five_points_once(slow: DictLedger) -> None:
     slow.execute(missed(slow, 10))
-    refused(slow, missed(slow, 10), "missed turn")
+    assert refused(slow, missed(slow, 10)) == "missed turn"
     slow.end_epoch(DISTRICT)
     assert slow.credit(turn(slow, 10, 0)).score == 600 + 1 - 5
     others = {EAST, WEST, LAB} - {turn(slow, 10, 0)}
@@ -360,7 +361,7 @@ def test_who_built_the_final_block_missed_no_turn_of_it() -> None:
     ledger = DictLedger(epoch_blocks=100, late_blocks=5)
     ledger.run(11, builder=EAST)
     height = next(one for one in (8, 9, 10) if turn(ledger, one, 0) == EAST)
-    refused(ledger, missed(ledger, height), "missed turn")
+    assert refused(ledger, missed(ledger, height)) == "missed turn"
 
 
 BAD_MISSED: dict[str, tuple[str, Callable[[DictLedger], bytes]]] = {
@@ -376,7 +377,7 @@ BAD_MISSED: dict[str, tuple[str, Callable[[DictLedger], bytes]]] = {
 @pytest.mark.parametrize("case", BAD_MISSED)
 def test_a_timeout_certificate_that_is_none_costs_nobody(slow: DictLedger, case: str) -> None:
     rule, make = BAD_MISSED[case]
-    refused(slow, Missed(**heading(slow), certificate=make(slow)), rule)  # type: ignore[arg-type]
+    assert refused(slow, Missed(**heading(slow), certificate=make(slow))) == rule  # type: ignore[arg-type]
 
 
 # --- findings --------------------------------------------------------------------------------------------------
@@ -400,7 +401,8 @@ def test_a_violation_that_an_auditor_and_a_third_of_the_votes_confirm_costs_its_
 
 def test_a_case_costs_once_whatever_it_is_called_the_second_time(ledger: DictLedger) -> None:
     ledger.execute(finding(ledger))
-    refused(ledger, finding(ledger, kind=2, points=300, height=10), "repeated finding")
+    assert refused(ledger, finding(ledger, kind=2, points=300, height=10)) == "repeated finding"
+    assert facts_of(ledger, EAST).violated == 150
 
 
 BAD_FINDINGS: dict[str, tuple[str, Callable[[DictLedger], Finding]]] = {
@@ -416,7 +418,7 @@ BAD_FINDINGS: dict[str, tuple[str, Callable[[DictLedger], Finding]]] = {
 @pytest.mark.parametrize("case", BAD_FINDINGS)
 def test_a_finding_that_too_few_confirm_costs_nothing(ledger: DictLedger, case: str) -> None:
     rule, make = BAD_FINDINGS[case]
-    refused(ledger, make(ledger), rule)
+    assert refused(ledger, make(ledger)) == rule
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------
@@ -444,13 +446,17 @@ def test_what_a_decoder_takes_it_would_have_written_and_everything_else_is_malfo
 
 @given(st.binary(max_size=200))
 @settings(max_examples=200, derandomize=True)
-def test_no_bytes_make_a_decoder_of_credit_raise_anything_but_malformed(noise: bytes) -> None:
-    for decode in (CreditState.decode, Confirmed.decode, Tally.decode, Violation.decode, open_transaction):
+def test_any_bytes_are_what_a_decoder_of_credit_would_write_or_malformed(noise: bytes) -> None:
+    decoders: list[Callable[[bytes], Any]] = [
+        CreditState.decode, Confirmed.decode, Tally.decode, Violation.decode, open_transaction,
+    ]  # fmt: skip
+    for decode in decoders:
         for data in (noise, b"XL/TALLY/1\0" + noise, b"XL/TX/1\0\x0b" + noise):
             try:
-                decode(data)
+                found = decode(data)
             except Malformed:
                 continue
+            assert found.encode() == data
 
 
 # --- the same everywhere ---------------------------------------------------------------------------------------

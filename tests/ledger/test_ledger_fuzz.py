@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,18 @@ def test_what_is_no_bytes_is_malformed(wrong: Any) -> None:
 def test_a_length_that_promises_gigabytes_reserves_nothing(name: str) -> None:
     """Every place where four bytes could be a length or count says 4 GiB; the answer comes at once all the same."""
     good, decode = EXAMPLES[name]
-    for place in range(0, min(len(good) - 4, 600), 3):
-        try:
-            decode(good[:place] + b"\xff\xff\xff\xff" + good[place + 4 :])
-        except (Refused, ProofError):
-            continue
+    tracemalloc.start()
+    try:
+        for place in range(0, min(len(good) - 4, 600), 3):
+            promising = good[:place] + b"\xff\xff\xff\xff" + good[place + 4 :]
+            try:
+                found = decode(promising)
+            except (Refused, ProofError):
+                continue
+            assert written(name, found) == promising
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_leaves_keep_every_field_of_the_entries() -> None:

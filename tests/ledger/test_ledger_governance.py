@@ -35,6 +35,7 @@ from ledger.contracts.motions import (
     OPEN,
     PASSED,
     VOID,
+    ballots_of,
     motion_of,
     open_motions,
 )
@@ -131,6 +132,8 @@ def test_participants_and_strangers_neither_propose_nor_vote() -> None:
             ledger.propose(Freeze(WEST), who=who)
         with refused(ledger, "only who votes in this epoch, or audits"):
             ledger.vote(proposal, who)
+    assert open_motions(ledger) == [proposal]
+    assert ballots_of(ledger, proposal) == {EAST: FOR}
 
 
 def test_the_same_vote_twice_counts_once_and_is_refused() -> None:
@@ -334,6 +337,7 @@ def test_faulty_rules_cannot_be_proposed() -> None:
         ledger.propose(rules())
     with refused(ledger, "changed since these were written"):
         ledger.propose(NewRules(bytes(32), SHIPPED.text + FORBID, SHIPPED.schema))
+    assert open_motions(ledger) == []
 
 
 def test_rules_written_against_others_than_those_in_force_are_void_when_their_time_comes() -> None:
@@ -483,6 +487,7 @@ def test_a_change_of_members_that_breaks_a_rule_is_refused(change: Change, messa
     ledger = RuleLedger()
     with refused(ledger, message):
         ledger.propose(change)
+    assert open_motions(ledger) == []
 
 
 def test_a_rotated_key_is_in_force_after_the_lock_and_the_old_proof_serves_no_second_time() -> None:
@@ -594,24 +599,26 @@ def test_a_change_that_cannot_be_made_any_more_is_void_and_leaves_no_trace() -> 
 
 def test_an_institution_cannot_crowd_out_others_proposals() -> None:
     ledger = RuleLedger()
-    for number in range(MAX_OPEN_EACH):
-        ledger.propose(NewNumbers((("round_seconds", 30 + number),)))
+    own = [ledger.propose(NewNumbers((("round_seconds", 30 + number),))) for number in range(MAX_OPEN_EACH)]
     with refused(ledger, "at most 64 proposals are open, and 4 of one institution"):
         ledger.propose(NewNumbers((("round_seconds", 60),)))
-    ledger.propose(NewNumbers((("round_seconds", 60),)), who="hospital-west")
+    other = ledger.propose(NewNumbers((("round_seconds", 60),)), who="hospital-west")
+    assert open_motions(ledger) == [*own, other]
 
 
 def test_the_same_change_is_proposed_once() -> None:
     ledger = RuleLedger()
-    ledger.propose(Freeze(LAB))
+    proposal = ledger.propose(Freeze(LAB))
     with refused(ledger, "is proposed already; vote for it"):
         ledger.propose(Freeze(LAB), who="hospital-west", title="another title")
+    assert open_motions(ledger) == [proposal]
 
 
 def test_a_vote_for_what_nobody_proposed_is_refused() -> None:
     ledger = RuleLedger()
     with refused(ledger, "no open proposal has that id"):
         ledger.vote(bytes(32), "hospital-east")
+    assert ledger.get(GOV_BALLOT, bytes(32)) is None
 
 
 def test_a_vote_after_the_change_was_made_is_refused_and_makes_it_no_second_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +30,7 @@ from ledger.contracts.motions import (
     STAGES,
     Motion,
     ballots_of,
+    change_bytes,
     decode_ballots,
     decode_index,
     encode_ballots,
@@ -115,13 +117,23 @@ def test_every_change_of_a_proposals_bytes_is_another_proposal_or_malformed(
             assert mutant == encoded or found != tx
 
 
+READ_AND_WRITTEN: list[tuple[Callable[[bytes], Any], Callable[[Any], bytes]]] = [
+    (Motion.decode, Motion.encode),
+    (decode_ballots, encode_ballots),
+    (decode_index, encode_index),
+    (PolicySet.decode, PolicySet.encode),
+    *((kind.decode, kind.content) for kind in CHANGES.values()),
+]
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
-    for read in (Motion.decode, decode_ballots, decode_index, lambda one: read_change(Reader(one, "change")),
-                 PolicySet.decode, *(kind.decode for kind in CHANGES.values())):  # fmt: skip
+def test_any_bytes_are_what_would_have_been_written_or_malformed(data: bytes) -> None:
+    for read, write in READ_AND_WRITTEN:
         with suppress(Malformed):
-            read(data)
+            assert write(read(data)) == data
+    with suppress(Malformed):  # what stands behind a change in a proposal is not the change's to read
+        assert data.startswith(change_bytes(read_change(Reader(data, "change"))))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

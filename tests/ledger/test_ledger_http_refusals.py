@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from urllib.parse import quote
 
 import httpx
@@ -205,7 +206,21 @@ def test_who_does_not_read_the_answer_is_cut_off(settled: RegionSimulation) -> N
     with running(server) as at, socket.create_connection(("127.0.0.1", at)) as sock:
         sock.sendall(b"GET /v1/large HTTP/1.1\r\nHost: node\r\n\r\n")
         _until(lambda: bool(server.server_state.connections))
+        begun = time.monotonic()
         _until(lambda: not server.server_state.connections)
+        assert 0.3 <= time.monotonic() - begun < 5
+        assert _left(sock) < 1 << 28  # a quarter of the answer at most; the end, and nothing more ever
+        assert httpx.get(f"http://127.0.0.1:{at}/v1/head", trust_env=False).status_code == 200
+
+
+def _left(sock: socket.socket) -> int:
+    """Count the bytes that still come before the connection ends, as it does."""
+    sock.settimeout(10)
+    count = 0
+    with suppress(ConnectionResetError):
+        while more := sock.recv(1 << 20):
+            count += len(more)
+    return count
 
 
 def _until(true: Callable[[], bool]) -> None:

@@ -47,10 +47,14 @@ def test_any_bytes_as_a_question_are_malformed_or_a_known_method(data: bytes) ->
 @FUZZ
 @given(st.sampled_from(Method), st.binary(max_size=300), st.booleans())
 def test_any_arguments_are_refused_in_one_family_or_make_work(method: Method, data: bytes, operator: bool) -> None:
+    asked = question(CHAIN, WHO, method, data)
     try:
-        work_of(read_question(question(CHAIN, WHO, method, data)), operator=operator)
-    except Refused:
+        work = work_of(read_question(asked), operator=operator)
+    except Refused as error:
+        assert error.rule and error.section
         return
+    assert callable(work)
+    assert callable(work_of(read_question(asked), operator=True))  # an operator may ask whatever a worker may
 
 
 @FUZZ

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import hostile_node as hostile
@@ -15,6 +15,9 @@ from ledger.errors import Refused
 from ledger.page.node_interface import read_blocks, read_credit, read_members, read_pending, read_status
 
 READERS: list[Callable[[bytes], object]] = [read_status, read_blocks, read_members, read_credit, read_pending]
+LISTS: dict[str, Callable[[bytes], Sized]] = {
+    "blocks": read_blocks, "members": read_members, "epochs": read_credit, "batches": read_pending,
+}  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -73,18 +76,30 @@ def test_rubbish_is_refused_by_every_reader(reader: Callable[[bytes], object], d
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
-@given(st.sampled_from(READERS), st.dictionaries(st.sampled_from(["blocks", "members", "epochs", "batches"]), JSON))
-def test_no_json_raises_anything_but_refused(reader: Callable[[bytes], object], value: dict[str, Any]) -> None:
+@given(st.sampled_from(sorted(LISTS)), st.dictionaries(st.sampled_from(sorted(LISTS)), JSON))
+def test_any_json_is_read_line_by_line_or_refused(name: str, value: dict[str, Any]) -> None:
     try:
-        reader(orjson.dumps(value))
-    except Refused:
+        found = LISTS[name](orjson.dumps(value))
+    except Refused as error:
+        assert (error.rule, error.section) == ("answer", "13")
         return
+    assert len(found) == len(value[name])
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(JSON)
+def test_no_json_without_a_status_is_read_as_one(value: object) -> None:
+    with pytest.raises(Refused, match=r"answer \(section 13\)"):
+        read_status(orjson.dumps(value))
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(st.sampled_from(sorted(hostile.status())), JSON)
-def test_no_change_of_a_status_raises_anything_but_refused(name: str, value: object) -> None:
+def test_any_change_of_a_status_is_read_as_it_stands_or_refused(name: str, value: object) -> None:
     try:
-        read_status(orjson.dumps(hostile.status(**{name: value})))
-    except Refused:
+        found = read_status(orjson.dumps(hostile.status(**{name: value})))
+    except Refused as error:
+        assert (error.rule, error.section) == ("answer", "13")
         return
+    read = getattr(found, "producer" if name == "next_producer" else name)
+    assert (type(read), read) == (type(value), value)
