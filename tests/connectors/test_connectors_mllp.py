@@ -336,7 +336,7 @@ def test_slow_sender_is_closed_however_steadily_it_sends(serve: Callable[..., Se
     assert store.records == {}
 
 
-def test_peer_that_never_reads_its_answers_is_closed(serve: Callable[..., Served]) -> None:
+def test_peer_that_never_reads_its_answers_is_closed(serve: Callable[..., Served], store: Store) -> None:
     served = serve(answer_seconds=0.3)
     wordy = message(1).replace(b"|HIS|", b"|" + b"H" * 3000 + b"|")  # comes back in the acknowledgement
     with dial(served) as peer, contextlib.suppress(ConnectionError, TimeoutError):
@@ -344,7 +344,12 @@ def test_peer_that_never_reads_its_answers_is_closed(serve: Callable[..., Served
         peer.settimeout(2)
         while served.listener.counts.timed_out == 0:
             peer.sendall(frame(wordy) * 100)
-    served.until(lambda: served.listener.counts.timed_out == 1)
+    served.until(lambda: not served.listener._connections)
+    assert served.listener.counts.timed_out == 1
+    assert {one.content for one in store.records.values()} == {wordy}
+    with dial(served) as other:
+        other.sendall(frame(message(2)))
+        assert answers(other, 1) == [["AA", "C2"]]
 
 
 def test_one_connection_too_many_is_turned_away_and_the_others_stay(serve: Callable[..., Served]) -> None:

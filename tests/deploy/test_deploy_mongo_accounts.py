@@ -206,10 +206,16 @@ def test_the_observer_reads_the_exchange_and_writes_its_own_replica_alone(member
 
 
 def test_a_wrong_password_and_no_password_get_nothing(members: Members) -> None:
-    with members.login("hospital-east", "guess") as guess, refused(18):
-        guess["xinglin_hospital-east"]["own"].find_one()
-    with MongoClient[dict[str, Any]](list(members.hosts), replicaSet="xinglin") as nobody, refused():
-        nobody["xinglin_exchange"]["topics"].find_one()
+    with members.login("hospital-east", "guess") as guess:
+        with refused(18):
+            guess["xinglin_hospital-east"]["own"].find_one()
+    with MongoClient[dict[str, Any]](list(members.hosts), replicaSet="xinglin") as nobody:
+        with refused():
+            nobody["xinglin_exchange"]["topics"].find_one()
+        with refused():
+            nobody["xinglin_hospital-east"]["own"].find_one()
+    with members.login("hospital-east") as right:
+        assert right["xinglin_hospital-east"]["own"].find_one({"_id": "nobody"}) is None
 
 
 def test_running_it_again_changes_a_password_and_keeps_the_data(members: Members, tmp_path: Path) -> None:

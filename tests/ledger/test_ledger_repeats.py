@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +32,7 @@ class RepeatedTasks(RuleBasedStateMachine):
     """Tasks of the DAG in any order, each by either of two workers of its institution, again and again."""
 
     mongo: Callable[[], MongoClient[dict[str, Any]]]  # called: a client has every attribute that is looked for
+    ends: ClassVar[list[tuple[int, int]]]  # of each example: blocks that became final, tasks that ran
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +50,7 @@ class RepeatedTasks(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.settle()
+            self.ends.append((self.region.open(NAMES[0]).height, len(self.run)))
         finally:
             self.region.close()
             self.folder.cleanup()
@@ -178,6 +180,7 @@ def test_tasks_doubled_reordered_and_repeated_on_two_workers_change_nothing(
     mongo: MongoClient[dict[str, Any]],
 ) -> None:
     RepeatedTasks.mongo = staticmethod(lambda: mongo)  # type: ignore[assignment]
+    RepeatedTasks.ends = []
     run_state_machine_as_test(
         RepeatedTasks,
         settings=settings(
@@ -188,3 +191,6 @@ def test_tasks_doubled_reordered_and_repeated_on_two_workers_change_nothing(
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert len(RepeatedTasks.ends) >= 3
+    assert sum(blocks for blocks, _ in RepeatedTasks.ends) >= 3
+    assert sum(tasks for _, tasks in RepeatedTasks.ends) >= 50
