@@ -206,9 +206,8 @@ def test_the_observer_reads_the_exchange_and_writes_its_own_replica_alone(member
 
 
 def test_a_wrong_password_and_no_password_get_nothing(members: Members) -> None:
-    with members.login("hospital-east", "guess") as guess:
-        with refused(18):
-            guess["xinglin_hospital-east"]["own"].find_one()
+    with members.login("hospital-east", "guess") as guess, refused(18):
+        guess["xinglin_hospital-east"]["own"].find_one()
     with MongoClient[dict[str, Any]](list(members.hosts), replicaSet="xinglin") as nobody:
         with refused():
             nobody["xinglin_exchange"]["topics"].find_one()
