@@ -14,6 +14,7 @@ from airflow.sdk import (
     Asset,
     AssetAny,
     AssetOrTimeSchedule,
+    AssetWatcher,
     CronTriggerTimetable,
     ExceptionRetryPolicy,
     chain,
@@ -36,11 +37,14 @@ from ledger.operators.notarise import (
     TimeOutOperator,
     ValidateOperator,
 )
+from ledger.triggers.offered import OfferedTrigger
 from schemas.home import Home
 from schemas.region import Region, load_region
 
 STOPS = ["ledger.errors.Refused", "ledger.errors.Halted", "schemas.errors.ConfigurationError"]
 WAITS = ["proposed", "prepared", "commit"]
+#: A vote, a freeze, a request or evidence is offered: no block of records has to come first.
+OFFERED = Asset("xinglin://offered", watchers=[AssetWatcher(name="offered", trigger=OfferedTrigger())])
 
 
 def build(region: Region) -> DAG:
@@ -55,7 +59,7 @@ def build(region: Region) -> DAG:
         dag_id="notarise",
         schedule=AssetOrTimeSchedule(
             timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC", run_immediately=timedelta()),
-            assets=AssetAny(ROUND, *(Asset(f"xinglin://sealed/{id_}") for id_ in everyone)),
+            assets=AssetAny(ROUND, OFFERED, *(Asset(f"xinglin://sealed/{id_}") for id_ in everyone)),
         ),
         catchup=False,
         max_active_runs=1,

@@ -13,7 +13,11 @@ from ledger.agreement.observer import Observer
 from ledger.agreement.place import PROPOSAL, Place
 from ledger.agreement.proposal import Proposal
 from ledger.chain.replica import Replica
+from ledger.chain.validators import institution_id
+from ledger.contracts.governance import Propose
+from ledger.contracts.member_changes import Freeze
 from ledger.node import Node
+from shangmi import sm3
 
 pytestmark = pytest.mark.mongo
 FIRST = Place(1, 0)
@@ -162,3 +166,19 @@ def test_the_observer_has_nothing_to_sign_with(region: RegionSimulation, observe
     observer.sees(PROPOSAL, observer.place())
     observer.would_propose(observer.place())
     assert {topic: dict(listed) for topic, listed in region.exchange.topics.items()} == before
+
+
+def test_what_asks_for_a_block_is_told_of_and_rubbish_batches_and_facts_for_credit_are_not(
+    region: RegionSimulation, observer: Observer
+) -> None:
+    offered(region)
+    assert observer.messages() == frozenset(), "a batch is told of by who sealed it"
+    node = region.node("lab-centre")
+    freeze = Propose(**node.heading(), title="a stolen laptop", change=Freeze(institution_id("nursing-home")))
+    signed = node.sign(freeze)
+    for junk in (signed[:-64] + bytes(64), signed[:-1], b"XL/TX/1\0", b"XL/TX/1\0\xff", b""):
+        region.exchange.post_submission(junk, b"")
+    region.exchange.post_evidence(b"no evidence")
+    assert observer.messages() == frozenset()
+    region.exchange.post_submission(signed, b"")
+    assert observer.messages() == {sm3(signed)}

@@ -6,7 +6,7 @@ verified here, by a node that executes every block itself and signs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from pymongo import MongoClient
@@ -19,12 +19,14 @@ from ledger.carrier import catch_up
 from ledger.chain.block import Block
 from ledger.chain.execution import Execution, Terms
 from ledger.chain.replica import Replica
+from ledger.chain.transactions import is_message
 from ledger.chain.validators import institution_id
 from ledger.errors import Refused
 from ledger.exchange import Exchange
 from ledger.node import Node
 from ledger.opening import StoredEnvelopes, load_genesis
 from schemas.home import Home
+from shangmi import sm3
 
 #: The observer's replica, beside those of the institutions; none may be called so.
 OBSERVER: Final = "observer"
@@ -98,6 +100,13 @@ class Observer:
         """Say whether no round was given up at this height, and all that is offered is final, lapsed or rubbish."""
         return not place.round and not any(self._is_open(tx) for tx in self._exchange.transactions())
 
+    def messages(self) -> frozenset[bytes]:
+        """Return digests of what the next block would take in and not wait for: no batch, no fact for credit."""
+        self.place()
+        offered = [(tx, b"") for tx in self._exchange.transactions() if is_message(tx)]
+        execution = self._drafted(offered, self._exchange.evidence())
+        return frozenset(map(sm3, (*execution.transactions, *execution.evidence)))
+
     def _is_open(self, tx: bytes) -> bool:
         try:
             fate = self._node.fate(tx)
@@ -112,11 +121,15 @@ class Observer:
         """
         if place.round:
             return True
+        return not self._drafted(self._exchange.submissions(), ()).is_idle
+
+    def _drafted(self, submissions: Iterable[tuple[bytes, bytes]], evidence: Iterable[bytes]) -> Execution:
+        """Return the next block as an honest producer would fill it from these."""
         view = self._node.replica.view
         terms = Terms(view.commit_qc, self._node.id, 0, view.head.timestamp_ms + 1)
         execution = Execution(self._node.genesis, view, terms)
-        collect(execution, self._exchange.submissions())
-        return not execution.is_idle
+        collect(execution, submissions, evidence)
+        return execution
 
     def patience(self, place: Place) -> int:
         """Return by how much a round's time is longer: doubled each time that all producers had their turn."""

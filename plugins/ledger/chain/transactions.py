@@ -28,6 +28,12 @@ TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
 CREDIT_FACTS: Final = frozenset({LateVote.TYPE, Missed.TYPE})
 
 
+def is_message(data: bytes) -> bool:
+    """Say whether these bytes begin as a transaction that is worth a block: no batch, and no fact for credit."""
+    number = data[len(DOMAIN) : len(DOMAIN) + 1]
+    return bool(number) and number[0] in TRANSACTIONS.keys() - CREDIT_FACTS
+
+
 def open_transaction(data: bytes) -> Transaction | SubmitBatch:
     """Return the transaction that these bytes are, or raise Malformed; nothing in it is verified yet."""
     reader = Reader(data, "transaction")
