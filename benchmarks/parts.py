@@ -23,7 +23,7 @@ from ledger.agreement.votes import VoteStore
 from ledger.chain.block import Block
 from ledger.chain.leaves import Leaves
 from ledger.chain.merkle import Levels
-from ledger.chain.replica import Replica
+from ledger.chain.record_index import RecordIndex
 from ledger.chain.smt import SparseTree
 from shangmi import PrivateKey, PublicKey
 
@@ -36,7 +36,7 @@ WORK: tuple[tuple[str, type, tuple[str, ...]], ...] = (
     ("leaves", Leaves, ("decode", "join")),
     ("messages", Proposal, ("decode", "encode")),
     ("messages", Block, ("decode", "encode")),
-    ("index", Replica, ("known", "_index", "_remember")),
+    ("index", RecordIndex, ("known", "add", "remember")),
     ("state", SparseTree, ("update", "hashes", "prove")),
     ("vote store", VoteStore, ("sign", "find", "last", "lock")),
 )

@@ -88,4 +88,4 @@ def test_a_process_reads_all_keys_only_after_it_asked_for_as_many(region: Region
     new = [region.random.randbytes(20) for _ in range(600)]
     for tables in (0, 1):  # one stored piece counts as a thousand keys
         assert not node.replica.known(submitter, new, node.height)
-        assert len(node.replica._published) == tables
+        assert len(node.replica._records.published) == tables

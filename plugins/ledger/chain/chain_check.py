@@ -11,7 +11,8 @@ from ledger.chain.execution import Execution, check_block
 from ledger.chain.genesis import Genesis
 from ledger.chain.header import Header, history_leaf
 from ledger.chain.merkle import Frontier
-from ledger.chain.replica import Place, Replica
+from ledger.chain.record_index import Place
+from ledger.chain.replica import Replica
 from ledger.chain.smt import MemoryNodes, SparseTree, value_hash
 from ledger.chain.view import ChainView
 from ledger.errors import LedgerError, Refused
@@ -75,21 +76,6 @@ class RecomputedChain(ChainView):
             else:
                 self._present[key] = one
         self._values.update({value_hash(value): value for value in values.values() if value is not None})
-
-    @property
-    def head(self) -> Header:
-        """Header of the last block checked."""
-        return self._head
-
-    @property
-    def commit_qc(self) -> bytes:
-        """Its certificate."""
-        return self._commit_qc
-
-    @property
-    def history_root(self) -> bytes:
-        """Merkle root over the ids of all blocks so far."""
-        return self.frontier.root()
 
     @property
     def tree(self) -> SparseTree:

@@ -151,6 +151,16 @@ class Execution:
         self.receipts.append(b"XL/RCPT/1\0" + tx.tx_id + u8(outcome.code) + var(outcome.detail))
         self._size += len(encoded)
 
+    def check_due(self, encoded: bytes) -> None:
+        """Raise Refused unless this transaction calls for a block, as far as can be told without its leaves."""
+        tx = open_transaction(encoded)
+        if not isinstance(tx, Transaction):
+            self._check_announcement(tx, *self._check_sender(tx))
+            return
+        self.add(encoded, b"")
+        if self.is_idle:
+            raise Refused("waiting", "6", "facts for credit alone make no block")
+
     def _open(self) -> None:
         if self._change is not None:
             raise RuntimeError("the block's state is computed already; nothing more can enter it")

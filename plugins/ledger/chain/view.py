@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from ledger.chain.genesis import ChainParameters, Genesis
 from ledger.chain.header import Header
+from ledger.chain.merkle import Frontier
 from ledger.chain.roster import Roster
 from ledger.chain.smt import StateTree, state_key, value_hash
 from ledger.chain.state import ONLY, PARAMETERS, POLICIES, ROSTER, VALIDATORS
@@ -25,21 +26,24 @@ class ChainView(ABC):
     """The chain as it stands after a block; two hold the same where their heads are the same."""
 
     genesis: Genesis
+    frontier: Frontier
+    _head: Header
+    _commit_qc: bytes
 
     @property
-    @abstractmethod
     def head(self) -> Header:
         """Header of the last final block."""
+        return self._head
 
     @property
-    @abstractmethod
     def commit_qc(self) -> bytes:
-        """A certificate of the last block; empty at genesis."""
+        """A certificate of the last block, where many are good the one that this chain keeps; empty at genesis."""
+        return self._commit_qc
 
     @property
-    @abstractmethod
     def history_root(self) -> bytes:
         """Merkle root over the ids of all blocks up to and including the last."""
+        return self.frontier.root()
 
     @property
     @abstractmethod

@@ -8,7 +8,8 @@ from ledger.chain.batch import SubmitBatch
 from ledger.chain.block import Block
 from ledger.chain.leaves import Leaves
 from ledger.chain.merkle import Levels, inclusion_path
-from ledger.chain.replica import Place, Replica, ReplicaView
+from ledger.chain.record_index import Place
+from ledger.chain.replica import Replica, ReplicaView
 from ledger.chain.state import tombstone_key
 from ledger.chain.validators import institution_id
 from ledger.proofs.checkpoint import Note
