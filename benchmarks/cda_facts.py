@@ -25,7 +25,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from hl7v2_facts import Bundle, Compared, Fact, Rule, by_kind, divide, figures, read_rules, row, show
+from bundle_facts import Bundle, Fact
+from facts_compared import Compared, Rule, divide, figures, figures_by, read_rules, row, show
 from report import CORPORA, need_corpora, options, table, write
 
 from normalise.cda import MAPPING, convert
@@ -109,22 +110,6 @@ def _lost(value: str, source: str, told: str) -> bool:
     )
 
 
-def by_type(compared: list[Compared]) -> dict[str, dict[str, Any]]:
-    """Return the figures of each type of resource."""
-    types = sorted({fact.type for one in compared for fact in one.both | one.missing | one.extra})
-    return {type_: figures([_only(one, type_) for one in compared]) for type_ in types}
-
-
-def _only(one: Compared, type_: str) -> Compared:
-    def of(side: Iterable[Fact]) -> set[Fact]:
-        return {fact for fact in side if fact.type == type_}
-
-    lacking = {fact: one.missing_on_purpose[fact] for fact in of(one.missing_on_purpose)}
-    adding = {fact: one.extra_on_purpose[fact] for fact in of(one.extra_on_purpose)}
-    dropped = {fact: one.dropped[fact] for fact in of(one.dropped)}
-    return Compared(one.message, one.refused, of(one.both), of(one.missing), lacking, of(one.extra), adding, dropped)
-
-
 def main() -> None:
     """Print the tables and write ``bench-results/cda_facts.json``."""
     parser = options(__doc__)
@@ -136,7 +121,9 @@ def main() -> None:
     rules = read_rules(RULES)
     pairs = [compare(path, rules) for path in sorted(FOLDER.glob("*.ccda"))[:: 5 if chosen.quick else 1]]
     compared = [one for one, _ in pairs]
-    types, kinds, total = by_type(compared), by_kind(compared), figures(compared)
+    types = figures_by(compared, lambda fact: fact.type)
+    kinds = figures_by(compared, lambda fact: fact.kind)
+    total = figures(compared)
     refused = {one.message: one.refused for one in compared if one.refused}
     alone = sum(count for _, count in pairs)
     print(f"Microsoft FHIR-Converter, {len(compared)} documents; refused by us: {len(refused)} {refused or ''}")

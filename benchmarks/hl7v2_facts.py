@@ -17,16 +17,14 @@ equal those that LinuxForHealth's own tests assert (corpora/hl7v2/lfh).
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from bundle_facts import Bundle, Fact
+from facts_compared import Compared, Rule, divide, figures, figures_by, read_rules, row, show
 from report import CORPORA, need_corpora, options, table, write
 
 from normalise.errors import SetAside
@@ -36,252 +34,7 @@ from schemas.records import SourceContext
 RULES = Path(__file__).with_name("hl7v2_facts_deviations.csv")
 #: The least that is asked of us (issue 3).
 RECALL, PRECISION = 0.95, 0.98
-_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?)?)?")
-#: Written by each converter in its own way.
-_OWN = {"id", "meta", "text", "resourceType", "contained", "display", "system", "url", "div", "_recorded", "assigner"}
-#: Codes that stand in an element of their own.
-_CODES = {"status", "docStatus", "intent", "priority", "severity", "criticality", "category", "type", "when"}
-#: Who refers to an Organization that is known only as the sender or receiver of the message.
-_CARRYING = ("MessageHeader.", "Organization.partOf", "Provenance.agent")
-#: Elements of FHIR whose texts are values.
-_VALUES = ("valueString", "valueInteger", "valueBoolean", "valueTime", "valueDecimal")
-
-
-class Fact(NamedTuple):
-    """One thing that a bundle says."""
-
-    kind: str
-    type: str
-    element: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.kind:10} {self.type}.{self.element} {self.value[:100]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One deviation on purpose: whose fact it is about, which facts, in which messages, and why.
-
-    Attributes:
-        side: ``theirs`` (they say it, we do not) or ``ours`` (we say it, they do not).
-        kind, type, element, value, message: Regular expressions that match whole; ``""`` matches anything.
-        reason: Why it is on purpose.
-    """
-
-    side: str
-    kind: re.Pattern[str]
-    type: re.Pattern[str]
-    element: re.Pattern[str]
-    value: re.Pattern[str]
-    message: re.Pattern[str]
-    reason: str
-
-    def names(self, fact: Fact, message: str) -> bool:
-        """Whether the rule is about this fact of this message."""
-        return bool(
-            self.kind.fullmatch(fact.kind)
-            and self.type.fullmatch(fact.type)
-            and self.element.fullmatch(fact.element)
-            and self.value.fullmatch(fact.value)
-            and self.message.fullmatch(message)
-        )
-
-
-def read_rules(path: Path = RULES) -> list[Rule]:
-    """Return the deviations on purpose.
-
-    Raises:
-        ValueError: A rule has no reason, or no side.
-    """
-    found = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if row["side"] not in ("ours", "theirs") or not row["reason"]:
-                raise ValueError(f"{path.name}: a rule needs a side and a reason: {row}")
-            kind, type_, element, value, message = (
-                re.compile(row[name] or ".*", re.DOTALL) for name in ("kind", "type", "element", "value", "message")
-            )
-            found.append(Rule(row["side"], kind, type_, element, value, message, row["reason"]))
-    return found
-
-
-class Bundle:
-    """The resources of one bundle, and what each is known by."""
-
-    def __init__(self, resources: Iterable[dict[str, Any]]) -> None:
-        self.resources = list(resources)
-        self._by_id = {f"{one['resourceType']}/{one.get('id')}": one for one in self.resources}
-        self._referring: dict[str, set[str]] = {}
-        for one in self.resources:
-            for element, reference in _references(one["resourceType"], one):
-                if not element.startswith("Provenance.target"):  # it is about every resource
-                    self._referring.setdefault(reference, set()).add(element)
-
-    def facts(self) -> set[Fact]:
-        """Return everything that the bundle says."""
-        return {fact for one in self.resources for fact in self._of(one)}
-
-    def _of(self, resource: dict[str, Any]) -> Iterator[Fact]:
-        type_ = self._role(resource)
-        for name, value in resource.items():
-            if name not in _OWN:
-                yield from (Fact(kind, type_, element, said) for kind, element, said in self._walk(name, name, value))
-
-    def _role(self, resource: dict[str, Any]) -> str:
-        """The type, and for an Organization that only assigns numbers or carries messages, what it is there for."""
-        type_: str = resource["resourceType"]
-        referring = self._referring.get(f"{type_}/{resource.get('id')}", set())
-        if type_ == "Organization" and referring and all(one.endswith(".assigner") for one in referring):
-            return "Assigner"
-        if type_ == "Organization" and all(one.startswith(_CARRYING) for one in referring):
-            return "Carrier"
-        return type_
-
-    def _walk(self, top: str, name: str, value: Any) -> Iterator[tuple[str, str, str]]:
-        if isinstance(value, list):
-            for one in value:
-                yield from self._walk(top, name, one)
-        elif isinstance(value, dict):
-            yield from self._object(top, name, value)
-        elif name in ("birthDate", "gender"):
-            yield name, top, str(value)
-        elif isinstance(value, str) and _DATE.fullmatch(value) and name not in ("value", "code", "name"):
-            yield "date", _path(top, name), instant(value)
-        elif name in _CODES and isinstance(value, str):
-            yield "code", _path(top, name), value
-        elif name in _VALUES or isinstance(value, bool | int | float):
-            yield "value", _path(top, name), plain(value)
-        elif name == "name" and isinstance(value, str):
-            yield "name", top, plain(value)
-
-    def _object(self, top: str, name: str, value: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-        if isinstance(value.get("reference"), str):
-            for said in self._target(value["reference"], set()):
-                yield "reference", _path(top, name), said
-            return
-        if name == "identifier" or name.endswith("Identifier"):
-            if value.get("value"):
-                yield "identifier", top, plain(value["value"])
-            yield from self._walk(top, "type", value.get("type", {}))
-            return
-        if name in ("name", "alias") and ("family" in value or "given" in value or "text" in value):
-            yield from _human(top, value)
-            yield from self._walk(top, "period", value.get("period", {}))
-            return
-        if "currency" in value or ("value" in value and isinstance(value["value"], int | float)):
-            ucum = value.get("code") if value.get("system") == "http://unitsofmeasure.org" else ""
-            unit = value.get("currency") or ucum or value.get("unit") or value.get("code") or ""
-            yield "value", _path(top, name), f"{value.get('comparator', '')}{plain(value['value'])} {unit}".strip()
-            return
-        if value.get("code") and isinstance(value["code"], str):
-            yield "code", top, plain(value["code"])
-        for key, inner in value.items():
-            if key not in _OWN and not (key == "code" and isinstance(inner, str)):
-                yield from self._walk(top, key, inner)
-
-    def _target(self, reference: str, seen: set[str]) -> Iterator[str]:
-        """What a reference points at: its type, and the identifier, name or code that it is known by.
-
-        A role stands for whoever has it.
-        """
-        found = self._by_id.get(reference)
-        if found is None or reference in seen:
-            yield reference.partition("/")[0]
-        elif found["resourceType"] == "PractitionerRole":
-            for name in ("practitioner", "organization"):
-                if name in found and "reference" in found[name]:
-                    yield from self._target(found[name]["reference"], seen | {reference})
-                    return
-            yield "PractitionerRole"
-        else:
-            yield f"{found['resourceType']} {known_by(found)}".strip()
-
-
-def _references(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield each reference, and the path of elements that it stands in."""
-    if isinstance(value, list):
-        for one in value:
-            yield from _references(path, one)
-    elif isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield path, value["reference"]
-        for key, inner in value.items():
-            yield from _references(f"{path}.{key}", inner)
-
-
-def known_by(resource: dict[str, Any]) -> str:
-    """Return the identifier, else the name, else the code that a resource is known by."""
-    named_first = resource["resourceType"] in ("Location", "Organization")
-    for element in ("identifier", "masterIdentifier"):
-        values = resource.get(element, [])
-        for one in values if isinstance(values, list) else [values]:
-            if one.get("value") and not (named_first and resource.get("name")):
-                return plain(one["value"])
-    name = resource.get("name")
-    if isinstance(name, list) and name:
-        return plain(name[0].get("family") or name[0].get("text", ""))
-    if isinstance(name, str):
-        return plain(name)
-    for element in ("code", "vaccineCode", "medicationCodeableConcept"):
-        coding = resource.get(element, {}).get("coding") if isinstance(resource.get(element), dict) else None
-        if coding:
-            return plain(coding[0].get("code", ""))
-    return ""
-
-
-def _path(top: str, name: str) -> str:
-    return top if top == name or name in ("coding", "reference") else f"{top}.{name}"
-
-
-def _human(top: str, value: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    if value.get("family"):
-        yield "name", f"{top}.family", plain(value["family"])
-    for part in ("given", "prefix", "suffix"):
-        for one in value.get(part, ()):
-            yield "name", f"{top}.{part}", plain(one)
-
-
-def plain(value: Any) -> str:
-    """Return a value as both sides write it: numbers as numbers, blanks as one."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(float(value)).removesuffix(".0")
-    return " ".join(str(value).split())
-
-
-def instant(value: str) -> str:
-    """Return a time as its instant, a date as it is."""
-    if "T" not in value:
-        return value
-    try:
-        return datetime.fromisoformat(value).astimezone(UTC).isoformat()
-    except ValueError:
-        return value
-
-
-@dataclass(slots=True)
-class Compared:
-    """What one message gave: the facts both have, and those of one side, divided by whether a rule names them.
-
-    Attributes:
-        dropped: Those of ``missing_on_purpose`` whose value stands in the message and nowhere in our bundle.
-    """
-
-    message: str
-    refused: str
-    both: set[Fact]
-    missing: set[Fact]
-    missing_on_purpose: dict[Fact, Rule]
-    extra: set[Fact]
-    extra_on_purpose: dict[Fact, Rule]
-    dropped: dict[Fact, Rule]
-
-    @property
-    def type(self) -> str:
-        """The message type, of the file's name."""
-        return message_type(self.message)
+_HEADINGS = ("", "messages", "both", "only theirs", "only ours", "recall", "precision", "(recall", "precision of all)")
 
 
 def message_type(name: str) -> str:
@@ -318,16 +71,6 @@ def _word(fact: Fact) -> str:
     return fact.value if fact.kind in ("identifier", "code", "name") else ""
 
 
-def divide(facts: set[Fact], rules: list[Rule], message: str) -> tuple[set[Fact], dict[Fact, Rule]]:
-    """Return the facts that no rule names, and those that one does."""
-    named: dict[Fact, Rule] = {}
-    for fact in facts:
-        rule = next((one for one in rules if one.names(fact, message)), None)
-        if rule is not None:
-            named[fact] = rule
-    return facts - named.keys(), named
-
-
 def counts(paths: list[Path]) -> Counter[str]:
     """Return how often our resource counts equal those a LinuxForHealth test asserts, by type."""
     outcome: Counter[str] = Counter()
@@ -350,63 +93,6 @@ def with_answer(stratum: str, suffix: str) -> list[Path]:
     return [one for one in found if one.with_name(one.stem + suffix).exists()]
 
 
-def figures(compared: list[Compared]) -> dict[str, Any]:
-    """Return recall and precision over messages, with the deviations on purpose taken out and with them counted."""
-    both = sum(len(one.both) for one in compared)
-    missing, extra = (sum(len(getattr(one, side)) for one in compared) for side in ("missing", "extra"))
-    lacking = sum(len(one.missing_on_purpose) for one in compared)
-    adding = sum(len(one.extra_on_purpose) for one in compared)
-    return {
-        "messages": len(compared),
-        "both": both,
-        "missing": missing,
-        "extra": extra,
-        "recall": share(both, missing),
-        "precision": share(both, extra),
-        "missing_on_purpose": lacking,
-        "extra_on_purpose": adding,
-        "dropped": sum(len(one.dropped) for one in compared),
-        "recall_of_all": share(both, missing + lacking),
-        "precision_of_all": share(both, extra + adding),
-    }
-
-
-def by_kind(compared: list[Compared]) -> dict[str, dict[str, Any]]:
-    """Return the figures of each kind of fact."""
-    kinds = sorted({fact.kind for one in compared for fact in one.both | one.missing | one.extra})
-    return {kind: figures([_only(one, kind) for one in compared]) for kind in kinds}
-
-
-def _only(one: Compared, kind: str) -> Compared:
-    sides = (one.both, one.missing, one.missing_on_purpose, one.extra, one.extra_on_purpose)
-    both, missing, lacking, extra, adding = ([fact for fact in side if fact.kind == kind] for side in sides)
-    return Compared(
-        one.message,
-        one.refused,
-        set(both),
-        set(missing),
-        {fact: one.missing_on_purpose[fact] for fact in lacking},
-        set(extra),
-        {fact: one.extra_on_purpose[fact] for fact in adding},
-        {fact: rule for fact, rule in one.dropped.items() if fact.kind == kind},
-    )
-
-
-def share(part: int, rest: int) -> float | None:
-    """Return the share of a part in the whole, or None of nothing."""
-    return round(part / (part + rest), 4) if part + rest else None
-
-
-def row(title: str, found: dict[str, Any]) -> list[object]:
-    """Return the figures as the table shows them."""
-    percents = [None if found[name] is None else f"{found[name]:.1%}" for name in _PERCENTS]
-    return [title, *(found[name] for name in ("messages", "both", "missing", "extra")), *percents]
-
-
-_PERCENTS = ("recall", "precision", "recall_of_all", "precision_of_all")
-_HEADINGS = ("", "messages", "both", "only theirs", "only ours", "recall", "precision", "(recall", "precision of all)")
-
-
 def main() -> None:
     """Print the tables and write ``bench-results/hl7v2_facts.json``."""
     parser = options(__doc__)
@@ -416,16 +102,17 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="list what a rule takes out, too")
     chosen = parser.parse_args()
     need_corpora()
-    rules = read_rules()
+    rules = read_rules(RULES)
     step = 10 if chosen.quick else 1
     paths = [one for one in with_answer("ms", ".expected.json") if message_type(one.stem).startswith(chosen.type)]
     compared = [compare(path, rules) for path in paths[::step]]
     refused = {one.message: one.refused for one in compared if one.refused}
-    types = {
-        type_: figures([one for one in compared if one.type == type_]) for type_ in sorted({c.type for c in compared})
-    }
+    of_type: dict[str, list[Compared]] = {}
+    for one in sorted(compared, key=lambda one: message_type(one.message)):
+        of_type.setdefault(message_type(one.message), []).append(one)
+    types = {type_: figures(some) for type_, some in of_type.items()}
     total = figures(compared)
-    kinds = by_kind(compared)
+    kinds = figures_by(compared, lambda fact: fact.kind)
     print(f"Microsoft FHIR-Converter, {len(compared)} messages; refused by us, and all of them missing: {len(refused)}")
     for name, why in refused.items():
         print(f"  {name}: {why}")
@@ -449,19 +136,6 @@ def main() -> None:
         "hl7v2_facts",
         {**report, "deviations": dict(used.most_common()), "dropped": dropped, "quick": chosen.quick},
     )
-
-
-def show(title: str, compared: list[Compared], side: str, on_purpose: bool) -> None:
-    """Print the facts of one side, the most frequent first, each with a message that holds it."""
-    count: Counter[Fact] = Counter()
-    example: dict[Fact, str] = {}
-    for one in compared:
-        facts = set(getattr(one, side)) | (set(getattr(one, f"{side}_on_purpose")) if on_purpose else set())
-        count.update(facts)
-        example.update(dict.fromkeys(facts, one.message))
-    print(f"\n{title}")
-    for fact, times in sorted(count.items(), key=lambda item: (-item[1], item[0])):
-        print(f"{times:4} {fact}  [{example[fact]}]")
 
 
 if __name__ == "__main__":
