@@ -89,6 +89,20 @@ class Reader:
         """Return the next eight bytes as a number."""
         return self._integer(8)
 
+    def flag(self) -> bool:
+        """Return the next byte as a truth value."""
+        value = self.u8()
+        if value > 1:
+            raise self.wrong(f"a truth value of {value}, neither 0 nor 1")
+        return bool(value)
+
+    def one_of(self, names: Sequence[str]) -> str:
+        """Return the name whose place among these the next byte is."""
+        number = self.u8()
+        if number >= len(names):
+            raise self.wrong(f"{number} stands for none of {', '.join(map(repr, names))}")
+        return names[number]
+
     def var(self, limit: int) -> bytes:
         """Return the next length-prefixed bytes, at most ``limit`` of them."""
         return self.take(self.count(limit))
@@ -110,6 +124,13 @@ class Reader:
     def listed(self, most: int, limit: int) -> tuple[bytes, ...]:
         """Return a counted list of at most ``most`` values of at most ``limit`` bytes each."""
         return tuple(self.var(limit) for _ in range(self.count(most)))
+
+    def digests(self, most: int) -> tuple[bytes, ...]:
+        """Return a counted list of at most ``most`` digests: a path in a tree."""
+        found = self.listed(most, DIGEST)
+        if any(len(one) != DIGEST for one in found):
+            raise self.wrong("a path holds something that is no digest")
+        return found
 
     def constant(self, expected: bytes) -> None:
         """Pass over bytes that must be exactly ``expected`` (a domain string, a version)."""

@@ -152,7 +152,10 @@ class Execution:
         self._size += len(encoded)
 
     def check_due(self, encoded: bytes) -> None:
-        """Raise Refused unless this transaction calls for a block, as far as can be told without its leaves."""
+        """Raise Refused unless these bytes call for a block: evidence, or a transaction, judged without its leaves."""
+        if not encoded.startswith(DOMAIN):
+            self.add_evidence(encoded)
+            return
         tx = open_transaction(encoded)
         if not isinstance(tx, Transaction):
             self._check_announcement(tx, *self._check_sender(tx))

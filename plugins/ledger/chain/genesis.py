@@ -258,8 +258,6 @@ def _encode_name(name: str, title: str, party: str) -> bytes:
 
 def _read_name(data: bytes) -> tuple[str, str, str]:
     reader = Reader(data, "genesis name")
-    name, title, party = reader.text(100), reader.text(1_000), reader.u8()
+    name, title, party = reader.text(100), reader.text(1_000), reader.one_of(PARTIES)
     reader.end()
-    if party >= len(PARTIES):
-        raise reader.wrong("unknown party")
-    return name, title, PARTIES[party]
+    return name, title, party

@@ -116,22 +116,20 @@ class Registration:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "registration")
         id_, name, title = reader.take(SHORT_ID), reader.text(_NAME), reader.text(_TITLE)
-        class_, key, standing = reader.u8(), reader.take(PUBLIC_KEY), reader.u8()
-        weight, party = reader.u32(), reader.u8()
+        class_, key, standing = reader.one_of(CLASSES), reader.take(PUBLIC_KEY), reader.one_of(STANDINGS)
+        weight, party = reader.u32(), reader.one_of(PARTIES)
         reader.end()
-        if class_ >= len(CLASSES) or standing >= len(STANDINGS) or party >= len(PARTIES):
-            raise reader.wrong("unknown class, standing or party")
-        if PARTIES[party] not in parties_of(CLASSES[class_]):
-            raise reader.wrong(f"class {CLASSES[class_]} is no {PARTIES[party]}")
+        if party not in parties_of(class_):
+            raise reader.wrong(f"class {class_} is no {party}")
         if id_ != sm3(b"XL/INST/1\0" + name.encode())[:SHORT_ID]:
             raise reader.wrong("the id is not that of the name")
-        if bool(weight) != bool(CLASS_WEIGHT[CLASSES[class_]]):
+        if bool(weight) != bool(CLASS_WEIGHT[class_]):
             raise reader.wrong("classes A, B and C have votes, R and P have none")
         try:
             PublicKey.from_bytes(key)
         except MalformedInput:
             raise reader.wrong("the public key is no point of the SM2 curve") from None
-        return cls(id_, name, title, CLASSES[class_], key, STANDINGS[standing], weight, PARTIES[party])
+        return cls(id_, name, title, class_, key, standing, weight, party)
 
 
 class Roster:

@@ -87,10 +87,7 @@ class StateProof:
         if depth > DEPTH:
             raise reader.wrong(f"{depth} levels, at most {DEPTH}")
         siblings = tuple(reader.take(DIGEST) for _ in range(depth))
-        flag = reader.u8()
-        if flag > 1:
-            raise reader.wrong("a flag is neither 0 nor 1")
-        other = (reader.take(DIGEST), reader.take(DIGEST)) if flag else None
+        other = (reader.take(DIGEST), reader.take(DIGEST)) if reader.flag() else None
         reader.end()
         return cls(siblings, other)
 

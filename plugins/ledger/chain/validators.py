@@ -14,7 +14,7 @@ from shangmi import MalformedInput, PublicKey, sm3
 CLASSES = ("A", "B", "C", "R", "P")
 ROLES = ("producer", "validator", "auditor", "member")
 MAX_MEMBERS = 1_000
-_VOTELESS = (ROLES.index("auditor"), ROLES.index("member"))
+_VOTELESS = ("auditor", "member")
 _DOMAIN = b"XL/VAL/1\0"
 
 
@@ -63,18 +63,16 @@ class Member:
         reader = Reader(data, "member")
         reader.constant(_DOMAIN)
         id_, class_, role, weight, key = (
-            reader.take(SHORT_ID), reader.u8(), reader.u8(), reader.u32(), reader.take(PUBLIC_KEY),
+            reader.take(SHORT_ID), reader.one_of(CLASSES), reader.one_of(ROLES), reader.u32(), reader.take(PUBLIC_KEY),
         )  # fmt: skip
         reader.end()
-        if class_ >= len(CLASSES) or role >= len(ROLES):
-            raise reader.wrong("unknown class or role")
         if (role in _VOTELESS) != (weight == 0):
             raise reader.wrong("producers and validators have a weight, and nobody else")
         try:
             PublicKey.from_bytes(key)
         except MalformedInput:
             raise reader.wrong("the public key is no point of the SM2 curve") from None
-        return cls(id_, CLASSES[class_], ROLES[role], weight, key)
+        return cls(id_, class_, role, weight, key)
 
     def verify(self, signature: bytes, message: bytes) -> bool:
         """Say whether the member signed the message."""

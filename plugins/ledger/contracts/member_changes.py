@@ -91,12 +91,13 @@ class Admit(Change):
     @classmethod
     def read(cls, reader: Reader) -> dict[str, Any]:
         """Return its own fields by name, or raise Malformed."""
-        name, title, class_, party = reader.text(100), reader.text(_TITLE), reader.u8(), reader.u8()
-        if class_ >= len(CLASSES) or party >= len(PARTIES) or PARTIES[party] not in parties_of(CLASSES[class_]):
-            raise reader.wrong("an unknown class, or a party that the class cannot be")
+        name, title = reader.text(100), reader.text(_TITLE)
+        class_, party = reader.one_of(CLASSES), reader.one_of(PARTIES)
+        if party not in parties_of(class_):
+            raise reader.wrong(f"class {class_} is no {party}")
         if not _NAME.fullmatch(name) or not is_line(title):
             raise reader.wrong("a name is a-z, 0-9 and dashes; a title one line that can be seen")
-        found = {"name": name, "title": title, "class_": CLASSES[class_], "party": PARTIES[party]}
+        found = {"name": name, "title": title, "class_": class_, "party": party}
         return found | {"public_key": reader.take(PUBLIC_KEY), "proof": reader.take(SIGNATURE)}
 
     def check(self, ledger: Ledger) -> None:

@@ -76,11 +76,9 @@ class Motion:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "proposal of governance")
         proposer, title, change = reader.take(SHORT_ID), reader.text(MAX_TITLE), read_change(reader)
-        height, epoch, stage, since = reader.u64(), reader.u32(), reader.u8(), reader.u64()
+        height, epoch, stage, since = reader.u64(), reader.u32(), reader.one_of(STAGES), reader.u64()
         reader.end()
-        if stage >= len(STAGES):
-            raise reader.wrong("an unknown stage")
-        return cls(proposer, title, change, height, epoch, STAGES[stage], since)
+        return cls(proposer, title, change, height, epoch, stage, since)
 
 
 Ballots = dict[bytes, int]

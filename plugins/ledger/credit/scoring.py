@@ -57,11 +57,11 @@ class CreditState:
     def decode(cls, data: bytes) -> CreditState:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "credit")
-        score, role, jailed, convicted = reader.u16(), reader.u8(), reader.u32(), reader.u64()
+        score, role, jailed, convicted = reader.u16(), reader.one_of(STANDINGS), reader.u32(), reader.u64()
         reader.end()
-        if score > HIGHEST or role >= len(STANDINGS):
-            raise reader.wrong(f"score {score} or role {role} is none")
-        return cls(score, STANDINGS[role], jailed, convicted)
+        if score > HIGHEST:
+            raise reader.wrong(f"a score of {score}, at most {HIGHEST}")
+        return cls(score, role, jailed, convicted)
 
 
 @dataclass(frozen=True, slots=True)

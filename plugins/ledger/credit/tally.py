@@ -57,10 +57,7 @@ class Facts:
     def read(cls, reader: Reader) -> Facts:
         """Read the next facts of a reader."""
         built, included, seats, missed, waived, broken, violated, unanswered = (reader.u32() for _ in range(8))
-        convicted = reader.u8()
-        if convicted > 1:
-            raise reader.wrong("a flag is neither 0 nor 1")
-        return cls(built, included, seats, missed, waived, broken, violated, unanswered, bool(convicted))
+        return cls(built, included, seats, missed, waived, broken, violated, unanswered, reader.flag())
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ from ledger.messages.request_state import (
     Verdict,
     encode_reader,
     read_ids,
-    read_purpose,
     read_reader,
 )
 
@@ -100,7 +99,8 @@ class AccessRequest(Transaction):
     @classmethod
     def read(cls, reader: Reader) -> dict[str, Any]:
         """Return the type's own fields by name, or raise Malformed."""
-        holders, purpose, who, key = read_ids(reader), read_purpose(reader), read_reader(reader), reader.take(SHORT_ID)
+        holders, purpose = read_ids(reader), reader.one_of(PURPOSES)
+        who, key = read_reader(reader), reader.take(SHORT_ID)
         patient, approval, asked = reader.take(DIGEST), reader.take(DIGEST), read_asked(reader)
         if isinstance(asked, RecordAsked) and len(holders) != 1:
             raise reader.wrong("a record is asked of exactly one holder")

@@ -75,10 +75,7 @@ def read_asked(reader: Reader) -> Asked:
     kind = reader.u8()
     if kind == 1:
         seq, index, leaf = reader.u64(), reader.u32(), reader.var(LEAF_BYTES + MAX_LOCATOR)
-        path = reader.listed(_MAX_PATH, DIGEST)
-        if any(len(one) != DIGEST for one in path):
-            raise reader.wrong("the path is no list of digests")
-        return RecordAsked(seq, index, leaf, path)
+        return RecordAsked(seq, index, leaf, reader.digests(_MAX_PATH))
     if kind == 2:
         found = SelectionAsked(reader.take(DIGEST), reader.u32())
         if not found.most:

@@ -54,13 +54,11 @@ class ConsentState:
     def decode(cls, data: bytes) -> ConsentState:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "consent state")
-        sequence, height, withdrawn = reader.u64(), reader.u64(), reader.u8()
+        sequence, height, withdrawn = reader.u64(), reader.u64(), reader.flag()
         reference, key = reader.take(DIGEST), reader.var(PUBLIC_KEY)
         provisions = _provisions(reader)
         reader.end()
-        if withdrawn > 1:
-            raise reader.wrong("withdrawn is neither 0 nor 1")
-        return cls(sequence, height, bool(withdrawn), reference, key, provisions)
+        return cls(sequence, height, withdrawn, reference, key, provisions)
 
     def permitted(self, question: Question) -> tuple[Interval, ...]:
         """Return from when until when records must be dated to be permitted: permits minus denials, in order."""
@@ -132,11 +130,8 @@ class Consent(Transaction):
     @classmethod
     def read(cls, reader: Reader) -> dict[str, Any]:
         """Return the type's own fields by name, or raise Malformed."""
-        found = {"patient": reader.take(DIGEST), "sequence": reader.u64()}
-        withdraw = reader.u8()
-        if withdraw > 1:
-            raise reader.wrong("withdraw is neither 0 nor 1")
-        found |= {"withdraw": bool(withdraw), "provisions": _provisions(reader), "reference": reader.take(DIGEST)}
+        found: dict[str, Any] = {"patient": reader.take(DIGEST), "sequence": reader.u64()}
+        found |= {"withdraw": reader.flag(), "provisions": _provisions(reader), "reference": reader.take(DIGEST)}
         found |= {"patient_key": reader.var(PUBLIC_KEY), "patient_signature": reader.var(SIGNATURE)}
         return found
 

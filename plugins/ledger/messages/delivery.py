@@ -58,7 +58,7 @@ class DeliveryState:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "delivery state")
         found = cls(
-            _answer(reader), reader.take(DIGEST), reader.take(DIGEST), reader.u32(), reader.u64(), reader.u64(),
+            reader.one_of(ANSWERS), reader.take(DIGEST), reader.take(DIGEST), reader.u32(), reader.u64(), reader.u64(),
             reader.u64(),
         )  # fmt: skip
         reader.end()
@@ -98,7 +98,7 @@ class Delivered(Transaction):
     @classmethod
     def read(cls, reader: Reader) -> dict[str, Any]:
         """Return the type's own fields by name, or raise Malformed."""
-        request, answer = reader.take(DIGEST), _answer(reader)
+        request, answer = reader.take(DIGEST), reader.one_of(ANSWERS)
         package, manifest, records, size = reader.take(DIGEST), reader.take(DIGEST), reader.u32(), reader.u64()
         given = answer == GIVEN
         if {package != ZERO_DIGEST, manifest != ZERO_DIGEST, size > 0} != {given} or (records and not given):
@@ -247,10 +247,3 @@ def _unanswered(ledger: Ledger, tx_id: bytes) -> list[Overdue]:
     if not silent or forbidden(ledger, request) is not None:
         return []
     return [Overdue(tx_id, request.requester, one, request.deadline) for one in silent]
-
-
-def _answer(reader: Reader) -> str:
-    number = reader.u8()
-    if number >= len(ANSWERS):
-        raise reader.wrong(f"answer {number} is none")
-    return ANSWERS[number]

@@ -46,7 +46,7 @@ class Tombstone:
     def decode(cls, data: bytes) -> Tombstone:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "tombstone")
-        height, reason = reader.u64(), _reason(reader)
+        height, reason = reader.u64(), reader.one_of(REASONS)
         reader.end()
         return cls(height, reason)
 
@@ -84,7 +84,7 @@ class Erase(Transaction):
     @classmethod
     def read(cls, reader: Reader) -> dict[str, Any]:
         """Return the type's own fields by name, or raise Malformed."""
-        reason, count = _reason(reader), reader.count(MAX_RECORDS)
+        reason, count = reader.one_of(REASONS), reader.count(MAX_RECORDS)
         records = tuple((reader.take(SHORT_ID), reader.u32()) for _ in range(count))
         if not records or list(records) != sorted(set(records)) or any(not version for _, version in records):
             raise reader.wrong("records are missing, not in order, named twice or of version 0")
@@ -110,10 +110,3 @@ def portions(records: Iterable[RecordKey]) -> Iterator[Sequence[RecordKey]]:
     """Yield the records in order, each once, in lists that fit one message."""
     wanted = sorted(set(records))
     yield from (wanted[at : at + MAX_RECORDS] for at in range(0, len(wanted), MAX_RECORDS))
-
-
-def _reason(reader: Reader) -> str:
-    number = reader.u8()
-    if number >= len(REASONS):
-        raise reader.wrong(f"reason {number} is none")
-    return REASONS[number]

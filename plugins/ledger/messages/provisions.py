@@ -56,12 +56,12 @@ class Provision:
     def read(cls, data: bytes) -> Provision:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "consent provision")
-        permits, mask = reader.u8(), reader.u16()
+        permits, mask = reader.flag(), reader.u16()
         classes, institutions, types = (reader.listed(MAX_NAMED, width) for width in (1, 16, 2))
         valid, over = (reader.u64(), reader.u64()), (reader.u64(), reader.u64())
         reader.end()
-        if permits > 1 or not 0 < mask < 1 << len(PURPOSES):
-            raise reader.wrong("it neither permits nor denies, or names no purpose or an unknown one")
+        if not 0 < mask < 1 << len(PURPOSES):
+            raise reader.wrong("it names no purpose or an unknown one")
         for ones, width in ((classes, 1), (institutions, 16), (types, 2)):
             if list(ones) != sorted(set(ones)) or any(len(one) != width for one in ones):
                 raise reader.wrong("a list is not in order, names something twice, or something of a wrong length")
@@ -70,7 +70,7 @@ class Provision:
         if valid[0] >= valid[1] or over[0] >= over[1]:
             raise reader.wrong("an interval ends before it begins")
         return cls(
-            bool(permits),
+            permits,
             frozenset(one for place, one in enumerate(PURPOSES) if mask >> place & 1),
             tuple(CLASSES[one[0]] for one in classes),
             institutions,

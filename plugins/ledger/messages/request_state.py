@@ -12,6 +12,8 @@ from ledger.encoding import DIGEST, SHORT_ID, Reader, listed, u8, u16, u32, u64
 from ledger.messages.provisions import PURPOSES
 
 MAX_HOLDERS: Final = 64
+#: Who will read, by number: the institution itself, or somebody for it.
+_READING: Final = ("", *READERS)
 #: Why a request was decided as it was, by number: what the rules said, or that the record is erased.
 REASONS: Final = (PERMITTED, FORBIDDEN, NOT_PERMITTED, ERROR, NO_RULES, "erased")
 ERASED: Final = "erased"
@@ -71,9 +73,9 @@ class RequestState:
         """Read what ``encode`` wrote, or raise Malformed."""
         reader = Reader(data, "request state")
         found = cls(
-            reader.take(SHORT_ID), reader.take(SHORT_ID), read_ids(reader), read_purpose(reader), read_reader(reader),
-            reader.take(DIGEST), reader.take(DIGEST), reader.take(SHORT_ID), reader.u32(), reader.u16(),
-            reader.take(DIGEST), reader.u32(), reader.u64(), reader.u64(),
+            reader.take(SHORT_ID), reader.take(SHORT_ID), read_ids(reader), reader.one_of(PURPOSES),
+            read_reader(reader), reader.take(DIGEST), reader.take(DIGEST), reader.take(SHORT_ID), reader.u32(),
+            reader.u16(), reader.take(DIGEST), reader.u32(), reader.u64(), reader.u64(),
         )  # fmt: skip
         reader.end()
         return found
@@ -103,12 +105,12 @@ class Verdict:
     def decode(cls, code: int, detail: bytes) -> Verdict:
         """Read a receipt's code and detail, or raise Malformed."""
         reader = Reader(detail, "verdict")
-        reason, hash_, ids = reader.u8(), reader.take(DIGEST), reader.listed(1_000, 1_000)
+        reason, hash_, ids = reader.one_of(REASONS), reader.take(DIGEST), reader.listed(1_000, 1_000)
         reader.end()
-        if reason >= len(REASONS) or code not in (ACCEPTED, DENIED):
+        if code not in (ACCEPTED, DENIED):
             raise reader.wrong("no decision this program knows")
         try:
-            return cls(code == ACCEPTED, REASONS[reason], hash_, tuple(one.decode("utf-8") for one in ids))
+            return cls(code == ACCEPTED, reason, hash_, tuple(one.decode("utf-8") for one in ids))
         except UnicodeDecodeError:
             raise reader.wrong("a policy's id is not UTF-8") from None
 
@@ -121,22 +123,11 @@ def read_ids(reader: Reader) -> tuple[bytes, ...]:
     return found
 
 
-def read_purpose(reader: Reader) -> str:
-    """Return a purpose, or raise Malformed."""
-    number = reader.u8()
-    if number >= len(PURPOSES):
-        raise reader.wrong(f"purpose {number} is none")
-    return PURPOSES[number]
-
-
 def encode_reader(reader: str) -> bytes:
     """Return the number of who will read; 0 for the institution itself."""
-    return u8(READERS.index(reader) + 1 if reader else 0)
+    return u8(_READING.index(reader))
 
 
 def read_reader(reader: Reader) -> str:
     """Return who will read, or raise Malformed."""
-    number = reader.u8()
-    if number > len(READERS):
-        raise reader.wrong(f"reader {number} is none")
-    return READERS[number - 1] if number else ""
+    return reader.one_of(_READING)

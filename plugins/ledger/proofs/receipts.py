@@ -128,8 +128,8 @@ class ReceiptProof:
         reader = Reader(data, "receipt proof")
         reader.constant(_RECEIPT)
         found = cls(
-            Trunk.read(reader), reader.take(HEADER_BYTES), _path(reader), reader.var(MAX_RECEIPT), reader.u32(),
-            _path(reader),
+            Trunk.read(reader), reader.take(HEADER_BYTES), reader.digests(_MAX_PATH), reader.var(MAX_RECEIPT),
+            reader.u32(), reader.digests(_MAX_PATH),
         )  # fmt: skip
         reader.end()
         return found
@@ -159,10 +159,8 @@ class EntryProof:
         """Read what ``encode`` wrote, or raise Malformed; nothing in it is verified."""
         reader = Reader(data, "entry proof")
         reader.constant(_ENTRY)
-        trunk, present = Trunk.read(reader), reader.u8()
-        if present > 1:
-            raise reader.wrong("a flag is neither 0 nor 1")
-        value = reader.var(MAX_VALUE) if present else None
+        trunk = Trunk.read(reader)
+        value = reader.var(MAX_VALUE) if reader.flag() else None
         found = cls(trunk, value, StateProof.decode(reader.var(MAX_FILE)))
         reader.end()
         return found
@@ -279,10 +277,3 @@ def _check_history(found: ReceiptProof, header: Header, head: Header) -> None:
     leaf = leaf_hash(history_leaf(header.block_id))
     if not verify_inclusion(leaf, header.height, head.height, found.history, head.history_root):
         raise ProofError("history: the block does not stand below the head")
-
-
-def _path(reader: Reader) -> tuple[bytes, ...]:
-    found = reader.listed(_MAX_PATH, DIGEST)
-    if any(len(one) != DIGEST for one in found):
-        raise reader.wrong("a path holds something that is no digest")
-    return found

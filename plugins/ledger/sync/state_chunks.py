@@ -60,10 +60,8 @@ class StateChunk:
         depth = reader.u8()
         if depth > MAX_DEPTH:
             raise reader.wrong(f"{depth} levels, at most {MAX_DEPTH}")
-        siblings, flag = tuple(reader.take(DIGEST) for _ in range(depth)), reader.u8()
-        if flag > 1:
-            raise reader.wrong("a flag is neither 0 nor 1")
-        other = (reader.take(DIGEST), reader.take(DIGEST)) if flag else None
+        siblings = tuple(reader.take(DIGEST) for _ in range(depth))
+        other = (reader.take(DIGEST), reader.take(DIGEST)) if reader.flag() else None
         entries = tuple((reader.take(DIGEST), reader.var(MAX_VALUE)) for _ in range(reader.count(MAX_ENTRIES)))
         reader.end()
         return cls(siblings, other, entries)
