@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import ClassVar
 
 import pytest
@@ -32,6 +32,10 @@ class Agreement(RuleBasedStateMachine):
     """Every step, in whatever order Hypothesis finds; a kind of step may be missing from a run."""
 
     network: ClassVar[NetworkSimulation]
+    #: How often each step was taken, over all games; and how many heights were decided, and processes died.
+    taken: ClassVar[Counter[str]]
+    decided: ClassVar[int]
+    died: ClassVar[int]
     HONEST = ("go on", "go on for a while", "some go on", "part", "give up", "end round", "catch up")
     NETWORK = ("deliver twice", "lose", "split", "heal")
     PROCESSES = ("die soon", "restart")
@@ -43,7 +47,14 @@ class Agreement(RuleBasedStateMachine):
 
     def do(self, step: str, one: int, other: int) -> None:
         if step in self.steps:
+            living = [each.votes for each in self.network.participants.values()]
             self.steps[step][1](one, other)
+            type(self).taken[step] += 1
+            now = [each.votes for each in self.network.participants.values()]
+            type(self).died += sum(old is not new for old, new in zip(living, now, strict=True))
+
+    def teardown(self) -> None:
+        type(self).decided += max(one.node.height for one in self.network.participants.values())
 
     @rule(step=st.sampled_from(HONEST), one=anything, other=anything)
     def honest(self, step: str, one: int, other: int) -> None:
@@ -63,11 +74,11 @@ class Agreement(RuleBasedStateMachine):
 
 
 def test_no_order_of_messages_crashes_and_lies_breaks_an_invariant(network: NetworkSimulation) -> None:
-    Agreement.network = network
+    Agreement.network, Agreement.taken, Agreement.decided, Agreement.died = network, Counter(), 0, 0
     run_state_machine_as_test(
         Agreement,
         settings=settings(
-            max_examples=10 * NIGHTLY,
+            max_examples=20 * NIGHTLY,
             stateful_step_count=40,
             phases=[Phase.generate] if NIGHTLY == 1 else [Phase.generate, Phase.shrink],
             derandomize=NIGHTLY == 1,
@@ -76,6 +87,10 @@ def test_no_order_of_messages_crashes_and_lies_breaks_an_invariant(network: Netw
             suppress_health_check=list(HealthCheck),
         ),
     )
+    steps = {*Agreement.HONEST, *Agreement.NETWORK, *Agreement.PROCESSES, *Agreement.BYZANTINE}
+    assert Agreement.taken.keys() == steps
+    assert Agreement.decided >= 3 * NIGHTLY
+    assert Agreement.died > Agreement.taken["restart"]  # some died in the middle of a step
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -86,14 +101,15 @@ def test_no_game_against_a_byzantine_minority_breaks_an_invariant(network: Netwo
         check_evidence(network)
 
 
-def check_evidence(network: NetworkSimulation) -> None:
-    """Invariant 8: in all that was ever said everyone who signed two ways is found, and nobody honest is."""
+def check_evidence(network: NetworkSimulation) -> set[str]:
+    """Return whom evidence convicts; invariant 8: everyone who was ever heard to sign two ways, and nobody honest."""
     view = network.participants[AUDITOR].node.replica.view
     voters = Voters.known_to(network.genesis.chain_id, view)
     said = [one.data for one in network.sent]
     found = {view.name(one.institution) for _, one, _ in find_contradictions(said, voters)}
     assert found <= set(network.byzantine), f"an honest voter is convicted: {found}"
     assert liars_in(network) <= found
+    return found
 
 
 def liars_in(network: NetworkSimulation) -> set[str]:
@@ -123,7 +139,7 @@ def test_a_vote_of_a_height_beyond_all_epochs_stops_no_search_for_evidence(netwo
         vote = signed_vote(network.genesis, "hospital-a", network.keys["hospital-a"], ballot)
         network.send("hospital-a", Message("vote", vote))
         network.voter("hospital-b").node.observe([vote])
-    check_evidence(network)
+    assert check_evidence(network) == set()
 
 
 @pytest.mark.parametrize("dead", [*MINORITIES, ("hospital-d",), ("nursing-home",)])
