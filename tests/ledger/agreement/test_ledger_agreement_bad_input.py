@@ -294,9 +294,18 @@ def test_a_flood_of_votes_costs_one_look_each(world: World) -> None:
 
 def test_a_participant_is_brought_down_by_no_message(fresh: World) -> None:
     world = fresh
+    before, sent = world.network.snapshot(), [*world.network.sent]
     for kind in ("proposal", "vote", "certificate", "timeout certificate", "final"):
         for data, _ in EXAMPLES.values():
             world.voter.receive(Message(kind, data))
+    assert len(world.voter.refusals) > 3 * len(EXAMPLES)  # of what lies ahead of it, it can say nothing yet
+    assert world.network.snapshot() == before and world.network.sent == sent
+    for kind, good in (("proposal", world.proposal), ("certificate", world.prepare_qc)):
+        world.voter.receive(Message(kind, good))
+    ballots = [Vote.decode(one.data).ballot for one in world.network.sent[len(sent) :]]
+    assert [(one.type, one.height) for one in ballots] == [(PREPARE, 2), (COMMIT, 2)]
+    world.voter.receive(Message("certificate", world.commit_qc))
+    assert world.node.height == 2
 
 
 def test_a_halted_node_signs_nothing_and_says_why(four: NetworkSimulation, fresh: World) -> None:
