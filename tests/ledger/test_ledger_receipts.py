@@ -16,6 +16,7 @@ from sharing_world import EAST, PATIENT, SharingRegion
 from ledger.agreement.certificate import PREPARE
 from ledger.chain.header import HEADER_BYTES
 from ledger.chain.leaves import Leaves
+from ledger.chain.receipt import encode_receipt, read_receipt
 from ledger.chain.rules import ACCEPTED, DENIED, Outcome
 from ledger.chain.state import CONSENT, REQUEST
 from ledger.encoding import var
@@ -24,7 +25,7 @@ from ledger.messages.consent import Consent, ConsentState
 from ledger.messages.provisions import Provision
 from ledger.messages.request_state import RequestState, Verdict
 from ledger.proofs.receipt_proving import prove_entry, prove_receipt
-from ledger.proofs.receipts import EntryProof, ReceiptProof, encode_receipt, read_receipt, verify_entry, verify_receipt
+from ledger.proofs.receipts import EntryProof, ReceiptProof, verify_entry, verify_receipt
 from shangmi import sm3
 
 

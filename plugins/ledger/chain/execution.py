@@ -19,6 +19,7 @@ from ledger.chain.genesis import Genesis
 from ledger.chain.header import VERSION, Header
 from ledger.chain.leaves import Leaves
 from ledger.chain.merkle import tree_root
+from ledger.chain.receipt import encode_receipt
 from ledger.chain.roster import Registration
 from ledger.chain.rules import ACCEPTED, Outcome
 from ledger.chain.smt import StateChange, state_key, value_hash
@@ -28,7 +29,7 @@ from ledger.chain.transactions import CREDIT_FACTS, open_transaction
 from ledger.chain.view import ChainView
 from ledger.chain.working_state import WorkingState
 from ledger.contracts.policy import permits
-from ledger.encoding import u8, u32, u64, var
+from ledger.encoding import u32, u64
 from ledger.errors import Refused
 from shangmi import PublicKey
 
@@ -148,7 +149,7 @@ class Execution:
             outcome = self._execute(tx, body) if isinstance(tx, Transaction) else self._execute_batch(tx, body)
         self.transactions.append(encoded)
         self.bodies.append(body)
-        self.receipts.append(b"XL/RCPT/1\0" + tx.tx_id + u8(outcome.code) + var(outcome.detail))
+        self.receipts.append(encode_receipt(tx.tx_id, outcome))
         self._size += len(encoded)
 
     def check_due(self, encoded: bytes) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from ledger.chain.block import Block
 from ledger.chain.merkle import Levels, inclusion_path
+from ledger.chain.receipt import read_receipt
 from ledger.chain.replica import Replica, ReplicaView
 from ledger.chain.smt import state_key
 from ledger.chain.state import SEEN
-from ledger.encoding import DIGEST
 from ledger.errors import Behind
 from ledger.proofs.receipts import EntryProof, ReceiptProof, Step, Trunk
-
-_ID_AT = len(b"XL/RCPT/1\0")
 
 
 def prove_receipt(replica: Replica, tx_id: bytes) -> bytes:
@@ -27,7 +25,7 @@ def prove_receipt(replica: Replica, tx_id: bytes) -> bytes:
         raise KeyError(f"no final block up to height {view.head.height} holds this transaction")
     height = int.from_bytes(found, "big")
     receipts = replica.receipts(height)
-    index = next((at for at, one in enumerate(receipts) if one[_ID_AT : _ID_AT + DIGEST] == tx_id), None)
+    index = next((at for at, one in enumerate(receipts) if read_receipt(one)[0] == tx_id), None)
     if index is None:
         raise Behind(f"the receipts of block {height} are not kept here; ask a node that executed it")
     history = [] if height == view.head.height else inclusion_path(height, view.head.height, replica.history_node)

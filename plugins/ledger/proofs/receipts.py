@@ -15,7 +15,8 @@ from ledger.agreement.certificate import MAX_QC
 from ledger.chain.genesis import MAX_GENESIS
 from ledger.chain.header import HEADER_BYTES, Header, history_leaf
 from ledger.chain.merkle import leaf_hash, verify_inclusion
-from ledger.chain.rules import ACCEPTED, DENIED, Outcome
+from ledger.chain.receipt import MAX_RECEIPT, read_receipt
+from ledger.chain.rules import Outcome
 from ledger.chain.smt import StateProof, state_key, value_hash, verify_state
 from ledger.chain.validators import ValidatorSet
 from ledger.encoding import DIGEST, Reader, listed, u8, u32, var
@@ -24,13 +25,10 @@ from ledger.proofs.anchor import Anchor, load_anchor
 from ledger.proofs.anchor import Step as AnchorStep
 
 MAX_FILE: Final = 1 << 20
-MAX_DETAIL: Final = 1 << 17
-MAX_RECEIPT: Final = MAX_DETAIL + 64
 MAX_VALUE: Final = 1 << 19
 _MAX_PATH: Final = 64
 _MAX_STEPS: Final = 1_000
 _TRUNK, _RECEIPT, _ENTRY = b"XL/TRUNK/1\0", b"XL/RPROOF/1\0", b"XL/EPROOF/1\0"
-_RECEIPT_LEAF = b"XL/RCPT/1\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,22 +245,6 @@ def verify_entry(proof: bytes, anchor: bytes, kind: int, identity: bytes, now_ms
     if not verify_state(head.state_root, state_key(kind, identity), hash_, found.proof):
         raise ProofError("entry: the proof does not lead to the head's state, or is of another entry")
     return Stands(found.value, head)
-
-
-def encode_receipt(tx_id: bytes, outcome: Outcome) -> bytes:
-    """Return a receipt: leaf of ``receipts_root``."""
-    return _RECEIPT_LEAF + tx_id + u8(outcome.code) + var(outcome.detail)
-
-
-def read_receipt(data: bytes) -> tuple[bytes, Outcome]:
-    """Return a receipt's transaction id and outcome, or raise Malformed."""
-    reader = Reader(data, "receipt")
-    reader.constant(_RECEIPT_LEAF)
-    tx_id, code, detail = reader.take(DIGEST), reader.u8(), reader.var(MAX_DETAIL)
-    reader.end()
-    if code not in (ACCEPTED, DENIED):
-        raise reader.wrong(f"outcome {code} is none")
-    return tx_id, Outcome(code, detail)
 
 
 def _bounded(data: bytes) -> bytes:
