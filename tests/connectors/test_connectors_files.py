@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import needs
 
 from connectors import Page, Retry, mode, open_connector
 from connectors.contract import Found, Mark, PullConnector, since
@@ -213,7 +214,7 @@ def test_error_of_the_system_is_retry_and_does_not_name_the_file(source_of: Make
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives up root's rights to meet a file that may not be read")
+@needs(os.geteuid() == 0, "gives up root's rights to meet a file that may not be read")
 def test_file_without_the_right_to_read_it_waits_and_the_others_go_on(source_of: Make, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from compose_containers import Containers
+from needed import needs
 from pymongo import MongoClient
 
 from console.region.mongod import find_mongod, free_port
@@ -44,7 +45,7 @@ PATIENCE = 120.0
 
 pytestmark = [
     pytest.mark.mongo,
-    pytest.mark.skipif(not can_part(), reason="only root can give services users and mounts of their own"),
+    needs(can_part(), "only root can give services users and mounts of their own"),
 ]
 
 # What a task of the worker does, one step a line: the worker's own modules, its environment, its account.

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer.main
+from needed import needs
 
 from console.main import app
 from ledger.remote.protocol import Method
@@ -62,7 +62,7 @@ def test_every_secret_of_the_unit_is_a_credential_and_none_stands_in_it() -> Non
     assert not {name for name in named if name in ("XINGLIN_KEY_PASSWORD", "MONGODB_URI", "XINGLIN_NODE_MONGODB_URI")}
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is what reads the unit")
+@needs(shutil.which("systemd-analyze"), "systemd is what reads the unit")
 def test_systemd_reads_every_line_of_the_unit(tmp_path: Path) -> None:
     text = UNIT.read_text(encoding="utf-8").replace("/opt/venv/bin/xinglin", "/bin/true")
     copy = tmp_path / "xinglin-node@east.service"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from needed import needs
 
 from ledger.agreement.votes import VoteStore
 from ledger.chain.genesis import Genesis
@@ -148,7 +149,7 @@ def test_nobody_else_may_read_a_secret(state: Path) -> None:
             assert (between.st_uid, between.st_gid, between.st_mode & 0o777) == (node, user, 0o750)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@needs(os.geteuid() == 0, "only root can give files away")
 def test_a_second_run_leaves_the_socket_of_a_running_node_alone(state: Path) -> None:
     socket = state / "sockets" / "nursing-home" / "node.sock"
     socket.touch(0o660)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 
 import pytest
+from needed import needs
 
 from deploy.apart import can_part
 from deploy.rehearsal import Rehearsal, rehearsed
@@ -59,9 +60,8 @@ def producer(region: Rehearsal, at: int) -> str:
     return next(one for one in region.ids if institution_id(one) == wanted)
 
 
+@needs(can_part(), "only root can give institutions users of their own")
 def test_an_institution_reads_its_own_home_only(region: Rehearsal) -> None:
-    if not can_part():
-        pytest.skip("only root can give institutions users of their own")
     for name in ("key-password", f"keys/{VALIDATOR}/sm2.pem", "mongodb-uri"):
         assert region.run_as(VALIDATOR, "cat", str(region.own(VALIDATOR) / name)).returncode == 0
         other = region.run_as(SUBMITTER, "cat", str(region.own(VALIDATOR) / name))

@@ -12,6 +12,7 @@ import gmssl_pyx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from needed import needs
 
 from shangmi import (
     MalformedInput,
@@ -195,7 +196,7 @@ def test_gmssl_reads_our_encryption_and_we_read_gmssls() -> None:
 OPENSSL = shutil.which("openssl")
 
 
-@pytest.mark.skipif(OPENSSL is None, reason="the openssl program is not installed")
+@needs(OPENSSL, "the openssl program reads the key")
 def test_key_made_by_openssl_is_read(tmp_path: Path) -> None:
     plain, sealed = tmp_path / "plain.pem", tmp_path / "sealed.pem"
     for arguments in (
