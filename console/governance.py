@@ -9,12 +9,13 @@ import orjson
 import typer
 
 from console import policy
-from console.exits import UNREADABLE, USAGE, fail, sentences
-from console.motions import Institution, Title, acting, chain, offer
+from console.exits import UNREADABLE, USAGE, fail, print_json, sentences
+from console.motions import Institution, Title, Tried, acting, chain, facts, offer, told
 from console.records import site
-from console.screen import quiet_libraries, say
+from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
+    from ledger.chain.roster import Registration
     from ledger.contracts.change import Change
     from shangmi import PublicKey
 
@@ -22,8 +23,49 @@ app = typer.Typer(help="Who takes part and what the chain's numbers are; docs/go
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Name = Annotated[str, typer.Argument(metavar="INSTITUTION", help="Its id in region.yaml.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write: give it to who proposes it.")]
-app.command("show")(policy.show)
 app.command("vote")(policy.vote)
+
+
+@app.command("show")
+def show(as_json: Json = False) -> None:
+    """Show who is registered, with which votes and key, the chain's numbers, and every open proposal."""
+    from ledger.chain.genesis import NUMBERS
+    from ledger.contracts.motions import motion_of, open_motions
+
+    with sentences(), quiet_libraries():
+        tried = chain()
+        roster, rules = tried.view.roster, tried.view.parameters
+        members = [_member(tried, one) for one in sorted(roster, key=lambda one: one.name)]
+        numbers = {name: getattr(rules, name) for name in NUMBERS}
+        open_ = [(one, motion_of(tried.state, one)) for one in open_motions(tried.state)]
+        motions = [facts(tried, id_, motion) for id_, motion in open_ if motion is not None]
+    if as_json:
+        print_json({"height": tried.view.head.height, "members": members, "numbers": numbers, "proposals": motions})
+        return
+    heading = ("institution", "class", "party", "standing", "votes", "key")
+    say(columns(heading, [tuple(one[name] for name in heading) for one in members]))
+    say("")
+    say(columns(("number", "is"), list(numbers.items()), numbers=1))
+    say("")
+    say("\n\n".join(map(told, motions)) or "no proposal is open")
+
+
+def _member(tried: Tried, one: Registration) -> dict[str, Any]:
+    """Return what people ask of an institution: what it is, whether it may act, and its votes in this epoch."""
+    from ledger.chain.state import ACTIVE, INSTITUTION, InstitutionState
+
+    value = tried.state.get(INSTITUTION, one.id)
+    convicted = value is not None and InstitutionState.decode(value).standing != ACTIVE
+    seat = tried.view.validators.member(one.id)
+    return {
+        "institution": one.name,
+        "title": one.title,
+        "class": one.class_,
+        "party": one.party,
+        "standing": "convicted" if one.active and convicted else one.standing,
+        "votes": 0 if seat is None else seat.weight,
+        "key": one.key_id.hex(),
+    }
 
 
 def _propose(change: Change, title: str, institution: str | None, as_json: bool) -> None:

@@ -93,7 +93,7 @@ def show(
     whose: Whose = None,
     as_json: Json = False,
 ) -> None:
-    """Show one block: who built it, who confirmed it, whose batches it holds."""
+    """Show one block: who built it, who confirmed it, whose batches and messages it holds."""
     with sentences():
         replica = _one(whose)
         try:
@@ -108,8 +108,14 @@ def show(
         f"built by {facts['builder']} at {facts['time']}\n"
         f"confirmed by {', '.join(facts['confirmed_by'])} ({facts['weight']} of {facts['of']} votes)\n"
     )
-    table = [(one["institution"], one["tx_id"][:16], one["seq"], one["entries"]) for one in facts["batches"]]
-    say(columns(("institution", "transaction", "batch", "entries"), table, numbers=2))
+    batches = [(one["institution"], one["tx_id"][:16], one["seq"], one["entries"]) for one in facts["batches"]]
+    messages = [(one["institution"], one["tx_id"][:16], one["type"]) for one in facts["messages"]]
+    if batches:
+        say(columns(("institution", "transaction", "batch", "entries"), batches, numbers=2))
+    if messages:
+        say(columns(("institution", "transaction", "message"), messages))
+    if facts["evidence"]:
+        say(f"{facts['evidence']} proofs of double signing; `xinglin credit --why INSTITUTION` tells of whom")
 
 
 def block_facts(replica: Replica, height: int) -> dict[str, Any]:

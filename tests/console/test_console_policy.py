@@ -259,3 +259,13 @@ def test_an_applicant_writes_its_own_admission_and_a_member_proposes_it(
     )
     assert here("governance", "apply", "xy", "--name", "x", "--class", "B", "--party", "insurer", "--keys", keys,
                 "-o", tmp_path / "b").code == 2  # fmt: skip
+
+
+def test_who_takes_part_and_the_chains_numbers_are_shown_as_they_stand(here: Xinglin) -> None:
+    shown = read(here("governance", "show", "--json"))
+    assert [one["institution"] for one in shown["members"]] == sorted(one["institution"] for one in shown["members"])
+    votes = {one["institution"]: (one["standing"], one["votes"]) for one in shown["members"]}
+    assert votes["hospital-east"] == ("active", 3) and votes["health-commission"] == ("active", 0)
+    assert shown["numbers"]["lock_epochs"] == 1
+    told = str(here("governance", "show").output, "utf-8")
+    assert all(one in told for one in (*votes, *shown["numbers"]))
