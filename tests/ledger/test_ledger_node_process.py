@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import needs
 from node_home import NOBODY, NodeHome, short_folder
 from pymongo import MongoClient
 from region_simulation import AUDITOR, RegionSimulation
 
+from deploy.apart import apart, can_part
 from ledger.agreement.certificate import COMMIT, PREPARE, Vote
 from ledger.agreement.proposal import Proposal
 from ledger.agreement.votes import VoteStore
@@ -35,7 +37,7 @@ from schemas.errors import ConfigurationError
 
 pytestmark = pytest.mark.mongo
 WHO = "nursing-home"
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+ROOT_ONLY = needs(can_part(), "only root can become another user")
 
 
 @pytest.fixture
@@ -231,18 +233,18 @@ size, found = int.from_bytes(s.recv(4), 'big'), b''
 while len(found) < size: found += s.recv(size - len(found))
 print(found.hex())
 """
-PYTHON = Path("/usr/bin/python3")
 
 
 @ROOT_ONLY
-@pytest.mark.skipif(not PYTHON.exists(), reason="needs a Python that another user can start")
-def test_the_kernel_says_who_asks_and_only_users_named_are_answered(region: RegionSimulation, home: NodeHome) -> None:
+def test_the_kernel_says_who_asks_and_only_users_named_are_answered(
+    region: RegionSimulation, home: NodeHome, tmp_path: Path
+) -> None:
     status = question(region.genesis.chain_id, region.node(WHO).id, Method.STATUS, b"").hex()
 
     def ask(user: int, group: int) -> bytes:
         done = subprocess.run(
-            [str(PYTHON), "-c", STRANGER, str(home.socket), status],
-            capture_output=True, text=True, timeout=60, check=False, user=user, group=group, extra_groups=[], cwd="/",
+            apart(user, [sys.executable, "-c", STRANGER, str(home.socket), status], tmp_path, [group]),
+            capture_output=True, text=True, timeout=60, check=False, cwd="/",
         )  # fmt: skip
         return bytes.fromhex(done.stdout) if done.returncode == 0 else done.stderr.encode()
 
