@@ -47,7 +47,7 @@ def app(settled: RegionSimulation) -> FastAPI:
 async def ask(app: FastAPI, path: str, query: dict[str, str], method: str = "GET") -> httpx.Response:
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
-        return await client.request(method, path, params=query)
+        return await client.request(method, path, params=query or None)
 
 
 values = st.one_of(st.sampled_from(ODD), st.integers(-5, 12).map(str), st.text(max_size=40))
@@ -133,6 +133,13 @@ def test_too_many_requests_are_told_when_to_come_again(settled: RegionSimulation
         answers = [client.get("/v1/head") for _ in range(8)]
         assert [one.status_code for one in answers] == [200] * 5 + [429] * 3
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 10 and answers[-1].json()["error"]["rule"] == "rate"
+
+
+@pytest.mark.parametrize("query", ["first=5", "from=1&from=2", "limit=1&nobody=", "FROM=1"])
+def test_a_parameter_that_is_none_or_stands_twice_is_no_question(app: FastAPI, query: str) -> None:
+    answer = asyncio.run(ask(app, "/v1/blocks?" + query, {}))
+    assert answer.status_code == 400 and answer.json()["error"]["rule"] == "parameter"
+    assert "from, limit" in answer.json()["error"]["message"]
 
 
 @pytest.fixture(scope="module")

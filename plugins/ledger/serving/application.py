@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from ledger.serving import chain, people, proofs, tiling
 from ledger.serving.faults import install
 from ledger.serving.guard import Guard, Limits
+from ledger.serving.parameters import only_documented
 from ledger.serving.served import Served
 
 _ABOUT = """What one institution's node holds of the consortium's chain. Read-only. Nothing here has to be believed:
@@ -31,7 +32,7 @@ def make_app(served: Served, limits: Limits | None = None) -> FastAPI:
     )
     app.state.served = served
     for one in (people, chain, proofs, tiling):
-        app.include_router(one.router)
+        app.include_router(one.router, dependencies=[Depends(only_documented)])
     install(app)
     _document(app)
     app.add_middleware(Guard, limits=limits or Limits())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
 from pydantic import BeforeValidator, Field
+
+from ledger.errors import Refused
 
 MOST: Final = (1 << 53) - 1  # what every JSON reader counts without loss
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
@@ -37,3 +39,11 @@ Size = Annotated[int, Field(ge=1, le=MOST), _DIGITS, Query(description="Blocks i
 Prefix = Annotated[str, Query(pattern=r"^[01]{0,40}$", max_length=40, description="First bits of the state keys.")]
 Level = Annotated[str, Path(pattern=r"^([0-7]|entries)$", description="Level of the tile, or entries.")]
 Number = Annotated[str, Path(pattern=r"^(x[0-9]{3}/){0,5}[0-9]{3}(\.p/[1-9][0-9]{0,2})?$", description="<N>[.p/<W>].")]
+
+
+def only_documented(request: Request) -> None:
+    """Raise Refused where a parameter is none of the route's, or stands twice: it would be another question."""
+    known = {one.alias for one in request.scope["route"].dependant.query_params}
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not known.issuperset(given) or len(set(given)) < len(given):
+        raise Refused("parameter", "13", f"expected at most once each: {', '.join(sorted(known)) or 'none'}")
