@@ -30,7 +30,6 @@ from vault.summarising import facts_of
 
 MAGIC: Final = b"XLS1"
 KEY: Final = 16
-REGION_KEY: Final = 32
 _NONCE: Final = 12
 Sealed = dict[bytes, bytes]
 

@@ -63,6 +63,10 @@ class ChainParameters:
     policies: tuple[bytes, ...] = (DEFAULT_POLICY,)
     policy_hash: bytes = ZERO_DIGEST
 
+    def epoch_of(self, height: int) -> int:
+        """Return the epoch of a height; genesis and the first ``epoch_blocks`` blocks are epoch 0."""
+        return max(height - 1, 0) // self.epoch_blocks
+
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         numbers = b"".join(u32(getattr(self, name)) for name in NUMBERS)
@@ -235,7 +239,7 @@ class Genesis:
 
     def epoch(self, height: int) -> int:
         """Return the epoch of a height; genesis and the first ``epoch_blocks`` blocks are epoch 0."""
-        return max(height - 1, 0) // self.parameters.epoch_blocks
+        return self.parameters.epoch_of(height)
 
     def institution(self, id_: bytes) -> str:
         """Return an institution's id in the region's file, or its hex where genesis does not know it."""

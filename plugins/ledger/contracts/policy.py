@@ -80,11 +80,6 @@ class PolicySet:
         """The ``policy_hash`` of the chain's parameters: SM3 over rules, schema and engine."""
         return sm3(self.encode())
 
-    @property
-    def schema_hash(self) -> bytes:
-        """SM3 of the schema's text."""
-        return sm3(self.schema.encode())
-
     @cached_property
     def compiled(self) -> CompiledRules:
         """The rules as the engine reads them.

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ledger.chain.genesis import ChainParameters
 from ledger.chain.roster import Registration
 from ledger.chain.rules import Ledger
 from ledger.chain.state import ACTIVE, CREDIT, INSTITUTION, ONLY, REVOKED, TALLY, InstitutionState
@@ -21,11 +20,6 @@ from ledger.encoding import u32
 from ledger.errors import Refused
 
 MIN_POINTS, MAX_POINTS = 100, 300
-
-
-def epoch_of(height: int, parameters: ChainParameters) -> int:
-    """Return the epoch of a height; genesis and the first ``epoch_blocks`` blocks are epoch 0."""
-    return max(height - 1, 0) // parameters.epoch_blocks
 
 
 def tally_of(ledger: Ledger) -> Tally:
@@ -66,7 +60,7 @@ def count_block(ledger: Ledger, builder: bytes, signers: Sequence[bytes], height
     """
     if height == 0:
         return
-    epoch = epoch_of(height, ledger.parameters)
+    epoch = ledger.parameters.epoch_of(height)
     voters = ledger.validators_of(epoch)
     if voters is None:
         raise RuntimeError(f"block {height} is final and its voters are not in the state")

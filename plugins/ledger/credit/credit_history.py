@@ -200,7 +200,7 @@ def _take(recount: _Recount, block: Block, below: Header) -> Iterator[Event]:
 def _offence(recount: _Recount, data: bytes) -> Event:
     found = Evidence.decode(data)
     said = opened(found.signed[0][0], recount.chain_id)
-    voters = recount.validators_of(credit.epoch_of(said.height, recount.parameters))
+    voters = recount.validators_of(recount.parameters.epoch_of(said.height))
     member = voters.members[found.place] if voters and found.place < len(voters.members) else None
     what = "E5" if found.kind == BROKEN_BUILD else "conviction"
     round_ = f", round {said.round}" if not isinstance(said, Announcement) or found.kind != BROKEN_BUILD else ""
@@ -215,7 +215,7 @@ def _fact(recount: _Recount, tx: LateVote | Missed | Finding) -> Event:
         return Event(recount.height, vote.voter, f"late vote for height {vote.ballot.height}")
     if isinstance(tx, Missed):
         found = TimeoutCertificate.decode(tx.certificate)
-        voters = recount.validators_of(credit.epoch_of(found.height, recount.parameters)) or recount.validators
+        voters = recount.validators_of(recount.parameters.epoch_of(found.height)) or recount.validators
         producer = voters.producer(found.height, found.round).id
         return Event(recount.height, producer, f"missed turn: round {found.round} of height {found.height} timed out")
     violation = tx.violation

@@ -10,7 +10,7 @@ from ledger.chain.rules import Ledger, Outcome
 from ledger.chain.state import EVIDENCE
 from ledger.chain.transaction import MAX_TRANSACTION, Transaction
 from ledger.chain.validators import MAX_MEMBERS, ValidatorSet
-from ledger.credit.credit import MAX_POINTS, MIN_POINTS, count_late_vote, count_missed, count_violation, epoch_of
+from ledger.credit.credit import MAX_POINTS, MIN_POINTS, count_late_vote, count_missed, count_violation
 from ledger.credit.offences import VIOLATION, Offence
 from ledger.credit.tally import MissedTurn
 from ledger.encoding import DIGEST, SHORT_ID, SIGNATURE, Reader, u8, u16, u64, var
@@ -28,7 +28,7 @@ VIOLATIONS: Final = (
 
 def _voters(ledger: Ledger, height: int) -> ValidatorSet:
     """Return who votes at a height, or raise Refused where that is not decided yet."""
-    found = ledger.validators_of(epoch_of(height, ledger.parameters))
+    found = ledger.validators_of(ledger.parameters.epoch_of(height))
     if found is None or height > ledger.height:
         raise Refused("height", "11", f"height {height} is beyond the present one, {ledger.height}")
     return found
@@ -69,7 +69,7 @@ class LateVote(Transaction):
         if ballot.type != COMMIT:
             raise Refused("late vote", "11", "only a COMMIT may be added")
         count_late_vote(ledger, ballot.height, vote.voter)
-        voters, epoch = _voters(ledger, ballot.height), epoch_of(ballot.height, ledger.parameters)
+        voters, epoch = _voters(ledger, ballot.height), ledger.parameters.epoch_of(ballot.height)
         check_commit(self.certificate, ballot.block_id, ballot.height, epoch, ledger.chain_id, voters)
         if ballot.epoch != epoch:
             raise Refused("late vote", "11", f"the vote names epoch {ballot.epoch}, its height is of {epoch}")
@@ -107,7 +107,7 @@ class Missed(Transaction):
         """
         found = TimeoutCertificate.decode(self.certificate)
         voters = _voters(ledger, found.height)
-        if found.epoch != epoch_of(found.height, ledger.parameters):
+        if found.epoch != ledger.parameters.epoch_of(found.height):
             raise Refused("missed turn", "11", f"the certificate names epoch {found.epoch}")
         count_missed(ledger, MissedTurn(found.height, found.round, voters.producer(found.height, found.round).id))
         found.verify(ledger.chain_id, voters)
@@ -225,6 +225,3 @@ class Finding(Transaction):
             raise Refused(
                 "finding", "11", f"an auditor and more than a third of the {validators.total} votes must sign it"
             )
-
-
-__all__ = ["MAX_POINTS", "MIN_POINTS", "VIOLATIONS", "Finding", "LateVote", "Missed", "Violation"]

@@ -43,22 +43,18 @@ class Voters:
 
     Attributes:
         chain_id: The chain.
-        epoch_blocks: Blocks in an epoch, the same for ever.
+        epoch: Epoch of a height.
         of: Members of an epoch, or None of one that is not decided.
     """
 
     chain_id: bytes
-    epoch_blocks: int
+    epoch: Callable[[int], int]
     of: Callable[[int], ValidatorSet | None]
 
     @classmethod
     def known_to(cls, chain_id: bytes, source: SetSource) -> Voters:
         """Return the voters that a ledger or a view knows of."""
-        return cls(chain_id, source.parameters.epoch_blocks, source.validators_of)
-
-    def epoch(self, height: int) -> int:
-        """Return the epoch of a height."""
-        return max(height - 1, 0) // self.epoch_blocks
+        return cls(chain_id, source.parameters.epoch_of, source.validators_of)
 
     def at(self, height: int) -> ValidatorSet | None:
         """Return the members at a height; None where they are not decided yet."""

@@ -156,7 +156,7 @@ def may_act(ledger: Ledger, institution: bytes) -> bool:
 
 def _note_deadline(ledger: Ledger, tx_id: bytes, deadline: int) -> None:
     """The request is found by its deadline, and the deadline by its epoch."""
-    epoch, due = u32((deadline - 1) // ledger.parameters.epoch_blocks), ledger.get(DELIVERY, u64(deadline))
+    epoch, due = u32(ledger.parameters.epoch_of(deadline)), ledger.get(DELIVERY, u64(deadline))
     if due is None:
         ledger.put(DELIVERY, epoch, (ledger.get(DELIVERY, epoch) or b"") + u64(deadline))
     ledger.put(DELIVERY, u64(deadline), (due or b"") + tx_id)

@@ -22,7 +22,6 @@ from shangmi import MalformedInput, PublicKey, WrongKeyOrTampered, hmac_sm3
 MAX_GRANT: Final = 1 << 19
 #: Who grants the region's key: nobody.
 NOBODY: Final = ""
-SUMMARY_SECRET: Final = 16
 REGION_SECRET: Final = 32
 _MAX_WRAPPED: Final = 512
 _DOMAIN = b"XL/GRANT/1\0"

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from pymongo import ASCENDING, MongoClient, ReplaceOne, WriteConcern
+from pymongo import ASCENDING, MongoClient, WriteConcern
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 from ledger.chain.batch import SubmitBatch
 from ledger.chain.block import Block
+from ledger.chain.documents import Document, upsert
 from ledger.chain.leaves import KEY_BYTES, Leaves
 from ledger.chain.replica import Replica
 from ledger.chain.transactions import open_transaction
@@ -31,10 +32,8 @@ from ledger.messages.sealed_summary import Bundle, SealedSummary, announced
 from ledger.messages.summary_board import SummaryBoard
 from schemas.summary import Summary
 
-Document = dict[str, Any]
 #: Blocks for which a batch's bundle stays on the board; who comes later asks for it.
 KEPT_BLOCKS: Final = 20
-_PIECE: Final = 1_000
 _LOOKUP: Final = 20_000
 
 
@@ -176,7 +175,7 @@ class SummaryStore:
             ids: Submitter, record id and version of each: 36 bytes.
         """
         places = list(ids)
-        _upsert(self._gone, ({"_id": one} for one in places))
+        upsert(self._gone, {one: {} for one in places})
         here = {"_id": {"$in": places}}
         for tx_id in self._summaries.distinct("tx", here):
             self._board.drop(tx_id)  # whoever lacks the batch's other summaries asks for them
@@ -223,20 +222,15 @@ class SummaryStore:
                 continue  # anyone may put anything there
 
     def _keep(self, wanted: Document, fitting: Iterable[SealedSummary], missing: dict[bytes, bytes]) -> int:
-        documents = [
-            {
-                "_id": wanted["submitter"] + one.record,
-                "tx": wanted["_id"],
-                "height": wanted["height"],
-                "sealed": one.data,
-            }
+        documents = {
+            wanted["submitter"] + one.record: {"tx": wanted["_id"], "height": wanted["height"], "sealed": one.data}
             for one in fitting
-        ]
-        _upsert(self._summaries, documents)
-        for one in documents:
-            missing.pop(one["_id"][SHORT_ID:], None)
+        }
+        upsert(self._summaries, documents)
+        for place in documents:
+            missing.pop(place[SHORT_ID:], None)
         # Another process of this institution may have purged some of them meanwhile.
-        self._drop_gone([one["_id"] for one in documents])
+        self._drop_gone(list(documents))
         return len(documents)
 
     def _drop_gone(self, ids: Sequence[bytes]) -> None:
@@ -280,10 +274,3 @@ class SummaryStore:
             if secret is not None:
                 opened = sealed.open(secret, self._replica.genesis.chain_id, name)
                 yield Listed(name, sealed.rid, sealed.version, int(one["height"]), opened)
-
-
-def _upsert(collection: Any, documents: Iterable[Document]) -> None:
-    """Write documents under their ids, whatever stood there."""
-    writes = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents]
-    for at in range(0, len(writes), _PIECE):
-        collection.bulk_write(writes[at : at + _PIECE], ordered=False)

@@ -129,7 +129,7 @@ class Peer:
         Raises:
             PeerFailed: It answers something else, or not in time.
         """
-        data = await self._get(f"/v1/headers?from={first}&count={count}", MAX_HEADERS_BYTES)
+        data = await self.read(f"/v1/headers?from={first}&count={count}", MAX_HEADERS_BYTES)
         try:
             found = decode_headers(data)
         except Refused as error:
@@ -140,7 +140,7 @@ class Peer:
 
     async def members(self, epoch: int) -> ValidatorSet:
         """Return what the peer says are the members of an epoch; PeerFailed as above."""
-        data = await self._get(f"/v1/validators/{epoch}/bytes", MAX_SET_BYTES)
+        data = await self.read(f"/v1/validators/{epoch}/bytes", MAX_SET_BYTES)
         try:
             return ValidatorSet.decode(data)
         except Refused as error:
@@ -155,13 +155,13 @@ class Peer:
         """
         limit = entries * (LEAF_BYTES + MAX_LOCATOR + 4) + MAX_TRANSACTIONS * (MAX_TRANSACTION + 64) + (1 << 20)
         try:
-            return FinalBlock.decode(await self._get(f"/v1/blocks/{height}/final", limit))
+            return FinalBlock.decode(await self.read(f"/v1/blocks/{height}/final", limit))
         except Refused as error:
             raise self._failed(str(error)) from None
 
     async def state_heights(self) -> list[int]:
         """Return at which heights the peer offers its state; PeerFailed as above."""
-        data = await self._get("/v1/state", MAX_NOTE_BYTES)
+        data = await self.read("/v1/state", MAX_NOTE_BYTES)
         try:
             found = orjson.loads(data)["heights"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -172,9 +172,6 @@ class Peer:
 
     async def read(self, path: str, limit: int) -> bytes:
         """Return what lies under a path, at most ``limit`` bytes; PeerFailed as above."""
-        return await self._get(path, limit)
-
-    async def _get(self, path: str, limit: int) -> bytes:
         try:
             async with asyncio.timeout(self.network.patience.answer):
                 for _ in range(MOST_LATERS):
