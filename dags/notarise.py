@@ -64,7 +64,7 @@ def build(region: Region) -> DAG:
         catchup=False,
         max_active_runs=1,
         # Only a run whose triggerer or API server is gone lasts as long; patience grows eightfold at most.
-        dagrun_timeout=timedelta(seconds=600 + 4 * 8 * seconds),
+        dagrun_timeout=timedelta(seconds=600 + 6 * 8 * seconds),
         default_args={
             "retries": 2,
             "priority_weight": 1_000,  # a block waits for all, a source's batch for nobody
@@ -78,7 +78,8 @@ def build(region: Region) -> DAG:
         proposed = AwaitOperator(step="proposal", deadline=seconds, task_id="proposed", trigger_rule=When.ONE_DONE)
         prepared = AwaitOperator(step="prepare", deadline=seconds, task_id="prepared", trigger_rule=When.ONE_DONE)
         commit = AwaitOperator(step="commit", deadline=seconds, task_id="commit", trigger_rule=When.ONE_DONE)
-        over = GivenUpOperator(waits=WAITS, deadline=seconds, task_id="given_up", trigger_rule=When.ONE_DONE)
+        # Twice: a node that hears of the round only when it is to give it up lets the round's time pass first.
+        over = GivenUpOperator(waits=WAITS, deadline=2 * seconds, task_id="given_up", trigger_rule=When.ONE_DONE)
         applied = [f"apply_{id_}" for id_ in everyone]
         close = CloseOperator(
             tasks=tasks, given_up="given_up", applied=applied, grace=seconds / 2, task_id="close",

@@ -42,11 +42,25 @@ class Carrier:
     def place(self) -> tuple[int, int]:
         """Return the height to be decided and its open round, after catching up with what is final."""
         catch_up(self.node, self.exchange)
-        height, round_ = self.node.height + 1, 0
-        while self._certificate(height, round_, TIMEOUT) is not None:
-            round_ += 1
+        height, round_, opened = self.node.height + 1, 0, b""
+        while (tc := self._certificate(height, round_, TIMEOUT)) is not None:
+            round_, opened = round_ + 1, tc
         self.node.observe(self._shown(height, round_))
+        self._open(height, round_, opened)
         return height, round_
+
+    def _open(self, height: int, round_: int, tc: bytes) -> None:
+        """The node counts the time of the round, where there is a reason for it to be open."""
+        for cause in (tc,) if round_ else self._offered():
+            try:
+                self.node.open_round(height, round_, cause)
+            except (Refused, Behind):
+                continue  # rubbish, or final by now: the next one may be a reason
+            return
+
+    def _offered(self) -> Iterator[bytes]:
+        yield from self.exchange.transactions()
+        yield from self.exchange.evidence()
 
     def _shown(self, height: int, round_: int) -> Iterator[bytes]:
         """Yield votes and certificates that are shown of a height, newest round first; of a flood, some."""
@@ -159,10 +173,14 @@ class Carrier:
 
         The round is the caller's to name: once enough have timed out the next one is open, and nobody who comes late
         may give that one up as well.
+
+        Raises:
+            TooEarly: By the node's own clock the round's time is not over.
         """
         if self.place() == (height, round_):
             before = self._certificate(height, round_ - 1, TIMEOUT) if round_ else None
-            self.exchange.post_vote(height, round_, TIMEOUT, self.node.timeout(height, round_, before))
+            others = chain.from_iterable(self.exchange.votes(height, one, TIMEOUT) for one in (round_, round_ + 1))
+            self.exchange.post_vote(height, round_, TIMEOUT, self.node.timeout(height, round_, before, others))
             self._certify(height, round_, TIMEOUT)
         return {"height": height, "round": round_}
 

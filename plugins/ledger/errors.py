@@ -4,6 +4,7 @@
     - ``Refused``: set the message aside; it breaks a rule and will break it again. Nothing was changed.
         - ``Malformed``: the bytes are not the one canonical encoding of anything.
     - ``Behind``: retry after ``Node.sync``; this node misses blocks that the message builds on.
+        - ``TooEarly``: retry when the time it names has passed.
     - ``Halted``: stop; a person must look before this node signs or applies anything again.
         - ``Diverged``: what this replica computes and what a quorum signed are not the same.
     - ``Unreachable``: retry; the node's process did not answer, or failed for a reason outside the ledger.
@@ -44,6 +45,18 @@ class Malformed(Refused):
 
 class Behind(LedgerError):
     """The node must catch up before it can judge the message."""
+
+
+class TooEarly(Behind):
+    """A round's time is not over by this node's own clock.
+
+    Attributes:
+        milliseconds: What is left of it.
+    """
+
+    def __init__(self, message: str, milliseconds: int) -> None:
+        super().__init__(message)
+        self.milliseconds = milliseconds
 
 
 class Halted(LedgerError):

@@ -26,6 +26,7 @@ from ledger.agreement.judgement import Judgement
 from ledger.agreement.pen import Pen
 from ledger.agreement.production import SkipListener, collect, find_block, highest_certificate, stored_bodies
 from ledger.agreement.proposal import Proposal, check_against_lock, check_proposal, check_tc
+from ledger.agreement.round_timer import RoundTimer, StoredTimer, too_early
 from ledger.agreement.votes import Signer, VoteStore
 from ledger.chain.batch import SubmitBatch
 from ledger.chain.block import Block
@@ -66,6 +67,7 @@ class Node:
         votes: What the key has signed; None can submit and observe, and never votes.
         envelopes: Reads announced envelopes back.
         clock: Milliseconds since 1970 UTC, only for judging and making new proposals.
+        timer: Since when rounds are open; without it, what lies beside the votes.
 
     Raises:
         Halted: Key and vote store do not belong together.
@@ -80,6 +82,7 @@ class Node:
         votes: VoteStore | None,
         envelopes: EnvelopeSource,
         clock: Callable[[], int],
+        timer: RoundTimer | None = None,
     ) -> None:
         self.genesis = genesis
         self.institution = institution
@@ -87,6 +90,7 @@ class Node:
         self.replica = replica
         self._envelopes, self._clock = envelopes, clock
         self._pen = Pen(genesis.chain_id, institution, key, votes)
+        self._timer = StoredTimer(genesis.chain_id, votes) if timer is None and votes is not None else timer
         self._judgement = Judgement(replica, clock)
         self._follower = Follower(replica, self._judgement)
 
@@ -345,24 +349,52 @@ class Node:
         vote = Ballot(COMMIT, ballot.height, ballot.round, ballot.epoch, ballot.block_id, ballot.round, digest)
         return self._pen.vote(view, vote, lock=prepare_qc)
 
-    def timeout(self, height: int, round: int, tc: bytes | None = None) -> bytes:
+    def open_round(self, height: int, round: int, cause: bytes) -> None:
+        """This node knows a round to be open: its time is counted here, from the first such call on.
+
+        Args:
+            height: The height to be decided.
+            round: The round.
+            cause: Why it is open. Round 0: a transaction or evidence that calls for a block; others: the timeout
+                certificate of the round before.
+
+        Raises:
+            Refused: That is no reason, or the height is final.
+            Behind: The height lies beyond this node's next one.
+        """
+        if self._timer is None or self._timer.runs(height, round):
+            return
+        view = self.replica.view
+        self._judgement.height(view, height)
+        if round:
+            check_tc(cause, height, round - 1, self.genesis.epoch(height), self.genesis.chain_id, view.validators)
+        else:
+            with self._judgement.still(view):
+                terms = Terms(view.commit_qc, self.id, 0, view.head.timestamp_ms + 1)
+                Execution(self.genesis, view, terms).check_due(cause)
+        self._timer.start(height, round)
+
+    def timeout(self, height: int, round: int, tc: bytes | None = None, shown: Iterable[bytes] = ()) -> bytes:
         """Return this voter's TIMEOUT of a round with its lock; after it the voter votes in no round up to this.
 
         Args:
             height: Height that stands.
-            round: Round that gave no certificate in time, by the caller's own clock.
+            round: Round that gave no certificate in time, by this node's own clock.
             tc: For a round above 0 that this voter has not voted in: the certificate that opened it.
+            shown: TIMEOUTs of others: more than a third of the weight ends the wait.
 
         Raises:
             Refused: The height is final, or the round was not opened.
-            Behind: The height lies beyond this node's next one.
+            TooEarly: The round's time is not over here.
+            Behind: The height lies beyond this node's next one, or this node knows of nothing to decide in the round.
         """
         view = self._judgement.view()
         self._judgement.height(view, height)
         if round and not self._pen.voted_in(height, round):
             epoch = self.genesis.epoch(height)
             check_tc(tc or b"", height, round - 1, epoch, self.genesis.chain_id, view.validators)
-        return self._pen.time_out(view, height, round)
+        early = None if self._timer is None else too_early(self._timer, view, height, round, shown)
+        return self._pen.time_out(view, height, round, early)
 
     def good_certificate(self, candidates: Iterable[bytes], height: int, round: int, type_: int) -> bytes | None:
         """Return the first of these that is a good certificate of a height and round, or None.

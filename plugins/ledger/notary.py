@@ -105,8 +105,12 @@ class Notary(Protocol):
         """Return this voter's COMMIT."""
         ...
 
-    def timeout(self, height: int, round: int, tc: bytes | None = None) -> bytes:
-        """Return this voter's TIMEOUT."""
+    def open_round(self, height: int, round: int, cause: bytes) -> None:
+        """The node knows a round to be open: by a transaction that waits, or the certificate of the round before."""
+        ...
+
+    def timeout(self, height: int, round: int, tc: bytes | None = None, shown: Iterable[bytes] = ()) -> bytes:
+        """Return this voter's TIMEOUT, once the round's time is over by the node's own clock."""
         ...
 
     def good_certificate(self, candidates: Iterable[bytes], height: int, round: int, type_: int) -> bytes | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from test_flow_rounds import carriers, heights, offer
+from test_flow_rounds import carriers, heights, let_time_pass, offer
 
 from dags.steps import publish
 from dags.steps.site import Site
@@ -88,7 +88,7 @@ def test_other_leaves_under_the_certified_header_stop_no_block(at: Site) -> None
     assert at.node("nursing-home").verify_chain().ok
 
 
-def test_a_certified_block_is_proposed_again_with_its_own_leaves(at: Site) -> None:
+def test_a_certified_block_is_proposed_again_with_its_own_leaves(at: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     everyone = carriers(at)
     offer(at, "hospital-east")
     assert any(one.propose() for one in everyone)
@@ -96,6 +96,7 @@ def test_a_certified_block_is_proposed_again_with_its_own_leaves(at: Site) -> No
     for one in voters:
         one.prepare()
     voters[0].confirm()  # locked: the next producer must propose this block again
+    let_time_pass(monkeypatch)
     for one in voters:
         one.time_out(1, 0)
     show_first(at, "proposal/1/0", spoiled(proposed(at)))

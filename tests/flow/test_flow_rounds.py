@@ -7,8 +7,9 @@ import os
 import pytest
 
 from dags.steps.site import Site
+from ledger.agreement import round_timer
 from ledger.carrier import Carrier, carry_block
-from ledger.errors import Behind, Refused
+from ledger.errors import Behind, Refused, TooEarly
 from schemas.records import Entry
 from shangmi import sm3
 
@@ -60,7 +61,15 @@ def test_a_quorum_short_by_one_voter_makes_no_block(at: Site) -> None:
     assert heights(at) == {0}
 
 
-def test_a_lost_envelope_fails_the_round_and_the_next_producer_goes_on_once_it_is_back(at: Site) -> None:
+def let_time_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the machine has run an hour longer."""
+    boot, hour = round_timer.since_boot(), 3_600_000
+    monkeypatch.setattr(round_timer, "since_boot", lambda: round_timer.Instant(boot.boot, boot.ms + hour))
+
+
+def test_a_lost_envelope_fails_the_round_and_the_next_producer_goes_on_once_it_is_back(
+    at: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     locator = offer(at, "hospital-east", 1)[0]
     records = at.client["xinglin_hospital-east"]["records"]
     kept = records.find_one({"_id": locator})
@@ -72,6 +81,11 @@ def test_a_lost_envelope_fails_the_round_and_the_next_producer_goes_on_once_it_i
     for one in voters:
         with pytest.raises(Refused):
             one.prepare()
+    for one in voters:
+        with pytest.raises(TooEarly):
+            one.time_out(1, 0)
+    assert {one.place() for one in everyone} == {(1, 0)}
+    let_time_pass(monkeypatch)
     for one in voters:
         one.time_out(1, 0)
         assert one.time_out(1, 0) == {"height": 1, "round": 0}

@@ -18,6 +18,7 @@ from typing import Any
 from agreement_model import BLANK, NONE, Candidate, Facts, Local, Lock, Model, Move, State, lock_of
 from byzantine_voters import ByzantineVoters
 from network_simulation import NetworkSimulation, commit_ballot, prepare_ballot, require, signed_vote, timeout_ballot
+from passed_time import PassedTime
 
 from ledger.agreement.certificate import (
     COMMIT,
@@ -211,7 +212,8 @@ class ModelBench:
     def node(self, votes: VoteStore) -> Node:
         """Return the first voter's node with some vote store."""
         name, network = self.names[0], self.network
-        return Node(self.genesis, name, network.keys[name], self.replica, votes, network.envelopes, network.clock)
+        own = network.keys[name], self.replica, votes
+        return Node(self.genesis, name, *own, network.envelopes, network.clock, PassedTime())
 
     def reach(self, local: Local, path: Path) -> None:
         """Make a vote store that holds a local state, by showing a real node what leads there."""

@@ -195,6 +195,10 @@ MUTANTS: dict[str, Mutant] = {
             old="if last is not None and slot <= last:", new="if False:",
         ),
     ),
+    "times out on anybody's word": Mutant(
+        "6", "TIMEOUT whenever a task asks, by no clock of the node", "a_round_has_its_time",
+        mutate("ledger.agreement.round_timer:too_early", old="if left == 0:", new="if True:"),
+    ),
     "forgets its lock": Mutant(
         "6", "the lock is not stored with the COMMIT", "the_code_is_the_model",
         mutate("ledger.agreement.votes:VoteStore._reserve", old="    if lock:\n", new="    if False:\n"),

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from passed_time import PassedTime
 from region_simulation import Clock, Envelopes
 
 from ledger.agreement.certificate import COMMIT, NO_ROUND, PREPARE, TIMEOUT, Ballot, QuorumCertificate, Vote, qc_digest
@@ -195,8 +196,9 @@ class Participant:
         key = WatchedKey(self.network.keys[self.name], self.fuse, self.signed)
         replica = Replica(database, self.network.genesis)
         self.node = Node(
-            self.network.genesis, self.name, key, replica, self.votes, self.network.envelopes, self.network.clock
-        )
+            self.network.genesis, self.name, key, replica, self.votes, self.network.envelopes, self.network.clock,
+            PassedTime(),
+        )  # fmt: skip
         self.known: dict[int, Known] = defaultdict(Known)
 
     def survive(self, act: Callable[[], None]) -> bool:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from passed_time import PassedTime
 from pymongo import MongoClient
 
 from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT
@@ -91,6 +92,7 @@ class RegionSimulation:
             VoteStore(self.folder / f"{institution}.votes"),
             self.envelopes,
             self.clock,
+            PassedTime(),
         )
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger.agreement.following import Receipt
 from ledger.chain.leaves import Leaves, RecordLeaf, entries_of, leaves_of
 from ledger.encoding import Reader, var
-from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, Unreachable
+from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, TooEarly, Unreachable
 from ledger.remote import answers
 from ledger.remote.answers import Wanted, failure, result_of
 from ledger.remote.dispatch import work_of
@@ -113,6 +113,12 @@ def test_every_error_of_a_node_keeps_its_kind_and_words(kind: type[LedgerError])
     with pytest.raises(LedgerError) as found:
         result_of(failure(error))
     assert type(found.value) is kind and str(found.value) == str(error)
+
+
+def test_what_comes_too_early_comes_back_with_the_time_that_is_left() -> None:
+    with pytest.raises(TooEarly, match="opened here") as found:
+        result_of(failure(TooEarly("round 0 opened here 3 s ago", 17_000)))
+    assert found.value.milliseconds == 17_000
 
 
 def test_an_error_that_is_none_of_the_ledgers_says_nothing_of_what_it_holds() -> None:

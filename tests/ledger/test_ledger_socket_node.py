@@ -313,7 +313,9 @@ def test_who_is_being_answered_when_the_node_stops_still_gets_the_answer(
 def test_a_question_with_every_cut_and_change_is_refused_in_one_family(
     settled: RegionSimulation, tmp_path: Path
 ) -> None:
-    whole = question(settled.genesis.chain_id, settled.node(HOME).id, Method.TIMEOUT, bytes(8) + bytes(4) + b"\0")
+    whole = question(
+        settled.genesis.chain_id, settled.node(HOME).id, Method.TIMEOUT, bytes(8) + bytes(4) + b"\0" + bytes(4)
+    )
     path, before = tmp_path / "s" / "n.sock", settled.snapshot()
     broken = [whole[:cut] for cut in range(0, len(whole), 5)]
     broken += [whole[:62] + bytes([number]) + whole[63:] for number in (0, 200, 255)]

@@ -378,6 +378,20 @@ def assemble_tc(
     ).encode()  # fmt: skip
 
 
+def timed_out_weight(
+    votes: Iterable[bytes], chain_id: bytes, validators: ValidatorSet, height: int, round_: int, epoch: int
+) -> int:
+    """Return the weight of the voters whose TIMEOUT of this round, or of a later one of the height, is good."""
+    voters = {
+        vote.voter
+        for vote in good_votes(votes, TIMEOUT, chain_id, validators)
+        if (vote.ballot.height, vote.ballot.epoch) == (height, epoch)
+        and vote.ballot.round >= round_
+        and _lock_holds(vote, chain_id, validators)
+    }
+    return sum(one.weight for one in validators.voters if one.id in voters)
+
+
 def _lock_holds(vote: Vote, chain_id: bytes, validators: ValidatorSet) -> bool:
     """Say whether the lock a TIMEOUT carries is the good certificate it reports."""
     if not vote.lock:

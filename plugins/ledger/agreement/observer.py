@@ -15,6 +15,7 @@ from ledger.agreement.certificate import COMMIT, PREPARE, TIMEOUT
 from ledger.agreement.place import PROPOSAL, Place
 from ledger.agreement.production import collect
 from ledger.agreement.proposal import Proposal, check_proposal
+from ledger.agreement.round_timer import patience
 from ledger.carrier import catch_up
 from ledger.chain.block import Block
 from ledger.chain.execution import Execution, Terms
@@ -30,8 +31,6 @@ from shangmi import sm3
 
 #: The observer's replica, beside those of the institutions; none may be called so.
 OBSERVER: Final = "observer"
-#: Times ``round_seconds`` that a round lasts at most, however many failed before it.
-MOST_PATIENCE: Final = 8
 _TYPES: Final = {"prepare": PREPARE, "commit": COMMIT, "timeout": TIMEOUT}
 _PAIR: Final = 2 * 64 + 1
 
@@ -133,8 +132,7 @@ class Observer:
 
     def patience(self, place: Place) -> int:
         """Return by how much a round's time is longer: doubled each time that all producers had their turn."""
-        producers = self._node.replica.view.validators.producers
-        return int(min(1 << (place.round // len(producers)), MOST_PATIENCE))
+        return patience(self._node.replica.view, place.round)
 
     def is_quorum(self, institutions: Sequence[str]) -> bool:
         """Say whether these institutions together are more than two thirds of the votes of the open height."""

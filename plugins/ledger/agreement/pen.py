@@ -16,7 +16,7 @@ from ledger.chain.transaction import Transaction
 from ledger.chain.validators import institution_id, key_id
 from ledger.chain.view import ChainView
 from ledger.encoding import SHORT_ID, ZERO_DIGEST, Reader
-from ledger.errors import Halted, Refused
+from ledger.errors import Behind, Halted, Refused
 from shangmi import PublicKey, ShangmiError
 
 
@@ -193,12 +193,21 @@ class Pen:
         last = self.votes.last(self._chain_id)
         return last is not None and (last.height, last.round) >= (height, round_)
 
-    def time_out(self, view: ChainView, height: int, round_: int) -> bytes:
-        """Return the TIMEOUT of a round with the lock that this key holds, made now or before."""
+    def time_out(self, view: ChainView, height: int, round_: int, early: Behind | None = None) -> bytes:
+        """Return the TIMEOUT of a round with the lock that this key holds, made now or before.
+
+        Args:
+            view: The chain below the height.
+            height: The open height.
+            round_: The round.
+            early: Why none may be made now; raised where none was made before.
+        """
         self._must_vote(view)
         epoch = view.genesis.epoch(height)
 
         def draft(lock: bytes) -> tuple[bytes, bytes]:
+            if early is not None:
+                raise early
             number = QuorumCertificate.decode(lock).ballot.round if lock else NO_ROUND
             ballot = Ballot(TIMEOUT, height, round_, epoch, ZERO_DIGEST, number, qc_digest(lock))
             return ballot.signed_bytes(self._chain_id), lock

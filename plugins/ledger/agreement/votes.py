@@ -35,6 +35,9 @@ CREATE TABLE signed (
 ) WITHOUT ROWID;
 CREATE TABLE locks (chain_id BLOB PRIMARY KEY, height INTEGER, qc BLOB NOT NULL) WITHOUT ROWID;
 """
+_SIGHTS = """CREATE TABLE IF NOT EXISTS seen (
+    chain_id BLOB PRIMARY KEY, height INTEGER, round INTEGER, boot TEXT NOT NULL, since_ms INTEGER NOT NULL
+) WITHOUT ROWID"""
 _HALTS = "CREATE TABLE IF NOT EXISTS halts (reason TEXT NOT NULL)"
 _RECOVERY = (
     "This node will not sign, since it cannot know what the key has signed before. Restore nothing from a backup: "
@@ -76,6 +79,32 @@ class Signed:
     message: bytes
     payload: bytes
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """When this key's node first saw a round open.
+
+    Attributes:
+        height: Height of the round.
+        round: The round.
+        boot: Which start of the machine the time counts from.
+        since_ms: Milliseconds from then to the first sight.
+    """
+
+    height: int
+    round: int
+    boot: str
+    since_ms: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Height and round."""
+        return self.height, self.round
+
+    def holds_at(self, boot: str, now: int) -> bool:
+        """Say whether it can be compared with a moment: one of the same start, and not before it."""
+        return boot == self.boot and now >= self.since_ms
 
 
 class VoteStore:
@@ -173,6 +202,23 @@ class VoteStore:
                 return True
             found = _find(connection, chain_id, slot)
             return found is not None and found.message == message
+
+    def sight(self, chain_id: bytes) -> Sight | None:
+        """Return the newest round that was seen open, and since when."""
+        with self._transaction() as connection:
+            return _sight(connection, chain_id)
+
+    def see(self, chain_id: bytes, seen: Sight) -> None:
+        """A round is seen open: its first sight stays unless the machine started since, a later round's in any case."""
+        with self._alone(), self._transaction() as connection:
+            connection.execute(_SIGHTS)
+            before = _sight(connection, chain_id)
+            if before is not None and (
+                before.place > seen.place or (before.place == seen.place and before.holds_at(seen.boot, seen.since_ms))
+            ):
+                return
+            row = (chain_id, seen.height, seen.round, seen.boot, seen.since_ms)
+            connection.execute("REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", row)
 
     def halt(self, reason: str) -> None:
         """The key signs nothing more, in no process, until a person has recovered it; the first reason stays."""
@@ -320,6 +366,15 @@ def _halted(connection: sqlite3.Connection) -> str | None:
         return None
     row = connection.execute("SELECT reason FROM halts").fetchone()
     return None if row is None else str(row[0])
+
+
+def _sight(connection: sqlite3.Connection, chain_id: bytes) -> Sight | None:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'seen'").fetchone() is None:
+        return None
+    row = connection.execute(
+        "SELECT height, round, boot, since_ms FROM seen WHERE chain_id = ?", (chain_id,)
+    ).fetchone()  # fmt: skip
+    return Sight(*row) if row else None
 
 
 def _last(connection: sqlite3.Connection, chain_id: bytes) -> Slot | None:

@@ -7,6 +7,7 @@ What they return are heights, rounds and counts.
 from __future__ import annotations
 
 import json
+import time
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -17,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, D
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs
 
 from ledger.discretion import discreet
+from ledger.errors import TooEarly
 from ledger.hooks.ledger import LedgerHook
 from ledger.triggers.absence import ClosingTrigger, PresenceTrigger
 from ledger.triggers.quorum import PLACE, QuorumTrigger
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: A round was given up, or more waits than fitted: the next run follows at once.
 ROUND = Asset("xinglin://round")
+#: Between two looks of a node whose own time for a round is not over yet.
+_LOOK_SECONDS = 1.0
 _NEWS = AssetAlias("xinglin-notarise")
 
 
@@ -117,8 +121,17 @@ class TimeOutOperator(NodeOperator):
         self.waits = list(waits)
 
     def carry(self, carrier: Carrier, context: Context) -> dict[str, int]:
-        """Vote TIMEOUT of the round that was waited for in vain."""
-        return has_vote(carrier).time_out(*given_up(context, self.waits))
+        """Vote TIMEOUT of the round that was waited for in vain, once its time is over by the node's own clock.
+
+        A node that hears of the round only now lets all of it pass, or as much as passes until others gave it up.
+        """
+        voter, place = has_vote(carrier), given_up(context, self.waits)
+        while True:
+            try:
+                return voter.time_out(*place)
+            except TooEarly as early:
+                self.log.info("%s", early)
+                time.sleep(min(early.milliseconds / 1_000, _LOOK_SECONDS))
 
 
 def has_vote(carrier: Carrier) -> Carrier:

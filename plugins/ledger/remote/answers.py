@@ -1,7 +1,7 @@
 """What a node answers: a result, or one of the ledger's errors as it was raised, carried across whole.
 
-``"XL/NODE/SAY/1" 0 || kind u8 || …``: a result has its bytes, a refusal ``rule || section || message || lock_qc``, any
-other error its message.
+``"XL/NODE/SAY/1" 0 || kind u8 || …``: a result has its bytes, a refusal ``rule || section || message || lock_qc``, what
+comes too early the milliseconds left and its message, any other error its message.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Final
 
 from ledger.agreement.certificate import MAX_QC
 from ledger.discretion import account
-from ledger.encoding import Reader, u8, var
-from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, Unreachable
+from ledger.encoding import Reader, u8, u64, var
+from ledger.errors import Behind, Diverged, Halted, LedgerError, Malformed, Refused, TooEarly, Unreachable
 
 _DOMAIN: Final = b"XL/NODE/SAY/1\0"
-DONE, WANTED, REFUSED, MALFORMED, BEHIND, HALTED, DIVERGED, UNREACHABLE = range(8)
+DONE, WANTED, REFUSED, MALFORMED, BEHIND, HALTED, DIVERGED, UNREACHABLE, TOO_EARLY = range(9)
 _PLAIN: Final[dict[int, type[LedgerError]]] = {
     BEHIND: Behind,
     HALTED: Halted,
@@ -42,6 +42,8 @@ def failure(error: Exception) -> bytes:
         if isinstance(error, Malformed):
             return _DOMAIN + u8(MALFORMED) + text(words_of(error))
         return _DOMAIN + u8(REFUSED) + refusal(error)
+    if isinstance(error, TooEarly):
+        return _DOMAIN + u8(TOO_EARLY) + u64(error.milliseconds) + text(str(error))
     kind = next((kind for kind, one in _PLAIN.items() if type(error) is one), UNREACHABLE)
     words = str(error) if isinstance(error, LedgerError) else f"the node failed: {account(error)}"
     return _DOMAIN + u8(kind) + text(words)
@@ -99,6 +101,9 @@ def _error_of(answer: bytes) -> Reader | Exception:
         error = read_refusal(reader)
     elif kind == MALFORMED:
         error = Malformed(reader.text(MAX_TEXT))
+    elif kind == TOO_EARLY:
+        left = reader.u64()
+        error = TooEarly(reader.text(MAX_TEXT), left)
     elif kind in _PLAIN:
         error = _PLAIN[kind](reader.text(MAX_TEXT))
     else:

@@ -209,9 +209,16 @@ class RemoteNode:
         """Return this voter's COMMIT."""
         return self._ask(Method.COMMIT, var(prepare_qc) + var(proposal), _vote)
 
-    def timeout(self, height: int, round: int, tc: bytes | None = None) -> bytes:
-        """Return this voter's TIMEOUT of a round with its lock."""
-        return self._ask(Method.TIMEOUT, u64(height) + u32(round) + optional(tc), _vote)
+    def open_round(self, height: int, round: int, cause: bytes) -> None:
+        """The node counts a round's time from now or from before, where this is a reason for it to be open."""
+        if len(cause) > MAX_TC:
+            raise Refused("size", "0", f"{len(cause)} bytes; what opens a round has at most {MAX_TC}")
+        self._ask(Method.OPEN_ROUND, u64(height) + u32(round) + var(cause), lambda _: None)
+
+    def timeout(self, height: int, round: int, tc: bytes | None = None, shown: Iterable[bytes] = ()) -> bytes:
+        """Return this voter's TIMEOUT of a round with its lock, once the round's time is over at the node."""
+        fixed = u64(height) + u32(round) + optional(tc)
+        return self._ask(Method.TIMEOUT, fixed + listed(_fitting_votes(shown)), _vote)
 
     def good_certificate(self, candidates: Iterable[bytes], height: int, round: int, type_: int) -> bytes | None:
         """Return the first of these that is a good certificate of a height and round, or None."""
@@ -234,8 +241,7 @@ class RemoteNode:
         return self._assemble(votes, TIMEOUT, height, round)
 
     def _assemble(self, votes: Iterable[bytes], type_: int, height: int, round_: int) -> bytes | None:
-        fitting = [one for one in votes if len(one) <= MAX_QC][:MAX_LISTED]
-        arguments = u8(type_) + u64(height) + u32(round_) + listed(fitting)
+        arguments = u8(type_) + u64(height) + u32(round_) + listed(_fitting_votes(votes))
         return self._ask(Method.ASSEMBLE, arguments, lambda reader: read_optional(reader, MAX_TC))
 
     # --- final blocks ------------------------------------------------------------------------------------------
@@ -291,6 +297,10 @@ class RemoteNode:
 
 def _vote(reader: Reader) -> bytes:
     return reader.var(MAX_QC + 1_024)
+
+
+def _fitting_votes(votes: Iterable[bytes]) -> list[bytes]:
+    return [one for one in votes if len(one) <= MAX_QC][:MAX_LISTED]
 
 
 def _fitting(submissions: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:

@@ -177,7 +177,18 @@ def _commit(reader: Reader) -> Work:
 
 def _timeout(reader: Reader) -> Work:
     height, round_, tc = reader.u64(), reader.u32(), read_optional(reader, MAX_TC)
-    return lambda node: var(node.timeout(height, round_, tc))
+    shown = reader.listed(MAX_LISTED, _MAX_VOTE)
+    return lambda node: var(node.timeout(height, round_, tc, shown))
+
+
+def _open_round(reader: Reader) -> Work:
+    height, round_, cause = reader.u64(), reader.u32(), reader.var(MAX_TC)
+
+    def work(node: Node) -> bytes:
+        node.open_round(height, round_, cause)
+        return b""
+
+    return work
 
 
 def _good_certificate(reader: Reader) -> Work:
@@ -222,4 +233,5 @@ _READERS: Final[dict[Method, Callable[[Reader], Work]]] = {
     Method.PUBLIC_KEY: _public_key,
     Method.DECRYPT: _decrypt,
     Method.COSIGN: _cosign,
+    Method.OPEN_ROUND: _open_round,
 }

@@ -42,6 +42,7 @@ class Method(IntEnum):
     PUBLIC_KEY = 17
     DECRYPT = 18
     COSIGN = 19
+    OPEN_ROUND = 20
 
 
 @dataclass(frozen=True, slots=True)

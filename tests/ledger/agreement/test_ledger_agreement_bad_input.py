@@ -177,6 +177,10 @@ METHODS: dict[str, list[tuple[Callable[[World], bytes], Call]]] = {
         (_leaves, lambda world, data: world.node.commit(world.prepare_qc, _carrying(world, bodies=(data,)))),
     ],
     "timeout": [(lambda world: world.tc, lambda world, data: world.node.timeout(2, 1, data))],
+    "open_round": [
+        (lambda world: world.submission[0], lambda world, data: world.node.open_round(2, 0, data)),
+        (lambda world: world.tc, lambda world, data: world.node.open_round(2, 1, data)),
+    ],
     "propose": [
         (lambda world: world.submission[0], lambda world, data: _propose(world, 0, [(data, world.submission[1])])),
         (lambda world: world.submission[1], lambda world, data: _propose(world, 0, [(world.submission[0], data)])),

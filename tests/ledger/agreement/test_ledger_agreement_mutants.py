@@ -31,12 +31,14 @@ from network_simulation import (
 
 from ledger.agreement.certificate import PREPARE, Ballot, QuorumCertificate, assemble_qc
 from ledger.agreement.proposal import Proposal, check_against_lock
+from ledger.agreement.round_timer import Instant, StoredTimer
 from ledger.chain.block import Block
 from ledger.chain.leaves import Leaves
 from ledger.chain.smt import MemoryNodes, SparseTree
 from ledger.chain.validators import Member, ValidatorSet, institution_id
 from ledger.encoding import listed
-from ledger.errors import Halted, ProofError, Refused
+from ledger.errors import Halted, ProofError, Refused, TooEarly
+from ledger.node import Node
 from ledger.proofs.proof import verify_proof
 from schemas.errors import ConfigurationError
 from schemas.region import load_region
@@ -131,6 +133,22 @@ def a_prepare_certificate_makes_nothing_final(network: NetworkSimulation, four: 
     opened = Proposal.decode(proposal)
     node = four.voter(four.honest[0]).node
     refused(lambda: node.apply(opened.block, certificate, opened.bodies), "a PrepareQC made a block final")
+
+
+@check
+def a_round_has_its_time(network: NetworkSimulation, four: NetworkSimulation, _: Path) -> None:
+    four.reset()
+    four.publish()
+    one = four.voter(four.honest[0])
+    timer = StoredTimer(four.genesis.chain_id, one.votes, lambda: Instant("boot", 5))
+    own = four.keys[one.name], one.node.replica, one.votes
+    node = Node(four.genesis, one.name, *own, four.envelopes, four.clock, timer)
+    node.open_round(1, 0, four.submissions[-1][0])
+    try:
+        node.timeout(1, 0)
+    except TooEarly:
+        return
+    raise InvariantBroken("a round was given up before its time")
 
 
 @check
