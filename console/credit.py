@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.exits import REFUSED, USAGE, fail, print_json, sentences
-from console.ledger import Json, Whose, progress, replicas
+from console.ledger import Json, Whose, longest, progress
 from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def credit(why: Why = None, whose: Whose = None, as_json: Json = False) -> None:
     Exit 1 where the blocks give another score than the replica's state holds.
     """
     with sentences(), quiet_libraries():
-        replica = _longest(whose)
+        replica = longest(whose)
         view = replica.view
         if why is None:
             rows, alarms = scores(view), standing_alarms(view)
@@ -43,13 +43,6 @@ def credit(why: Why = None, whose: Whose = None, as_json: Json = False) -> None:
         _print_account(account)
     if not account["holds"]:
         raise typer.Exit(REFUSED)
-
-
-def _longest(whose: str | None) -> Replica:
-    found = replicas(whose)
-    if not found:
-        fail("no replica here yet; the first block of `notarise` makes them")
-    return max(found.values(), key=lambda one: one.view.head.height)
 
 
 # --- scores --------------------------------------------------------------------------------------------------------

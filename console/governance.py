@@ -10,7 +10,7 @@ import typer
 
 from console import policy
 from console.exits import UNREADABLE, USAGE, fail, print_json, sentences
-from console.motions import Institution, Title, Tried, acting, chain, facts, offer, told
+from console.motions import Institution, Title, Tried, acting, chain, facts, put_forward, told
 from console.records import site
 from console.screen import columns, quiet_libraries, say
 
@@ -68,14 +68,6 @@ def _member(tried: Tried, one: Registration) -> dict[str, Any]:
     }
 
 
-def _propose(change: Change, title: str, institution: str | None, as_json: bool) -> None:
-    from ledger.contracts.governance import Propose
-
-    with sentences(), quiet_libraries():
-        id_ = offer(Propose, acting(institution), {"title": title, "change": change})
-    policy._offered(id_, as_json)
-
-
 def _id(name: str) -> bytes:
     from ledger.chain.validators import institution_id
 
@@ -87,7 +79,7 @@ def freeze(name: Name, title: Title, institution: Institution = None, as_json: J
     """Propose that an institution may do nothing until it is thawed; made in the block in which votes suffice."""
     from ledger.contracts.member_changes import Freeze
 
-    _propose(Freeze(_id(name)), title, institution, as_json)
+    put_forward(Freeze(_id(name)), title, institution, as_json)
 
 
 @app.command("thaw")
@@ -95,7 +87,7 @@ def thaw(name: Name, title: Title, institution: Institution = None, as_json: Jso
     """Propose that a frozen institution takes part again."""
     from ledger.contracts.member_changes import Thaw
 
-    _propose(Thaw(_id(name)), title, institution, as_json)
+    put_forward(Thaw(_id(name)), title, institution, as_json)
 
 
 @app.command("remove")
@@ -103,7 +95,7 @@ def remove(name: Name, title: Title, institution: Institution = None, as_json: J
     """Propose that an institution takes part no more; made in the block in which votes suffice."""
     from ledger.contracts.member_changes import Remove
 
-    _propose(Remove(_id(name)), title, institution, as_json)
+    put_forward(Remove(_id(name)), title, institution, as_json)
 
 
 @app.command("weight")
@@ -117,7 +109,7 @@ def weight(
     """Propose another number of votes for an institution, at most its class's."""
     from ledger.contracts.member_changes import NewWeight
 
-    _propose(NewWeight(_id(name), votes), title, institution, as_json)
+    put_forward(NewWeight(_id(name), votes), title, institution, as_json)
 
 
 @app.command("number")
@@ -133,7 +125,7 @@ def number(
 
     if name not in BOUNDS:
         fail(f"{name} is none of the numbers that may change: {', '.join(BOUNDS)}", USAGE)
-    _propose(NewNumbers(((name, value),)), title, institution, as_json)
+    put_forward(NewNumbers(((name, value),)), title, institution, as_json)
 
 
 @app.command("engine")
@@ -148,7 +140,7 @@ def engine(
 
     with sentences():
         change = NewEngine.decode(NewEngine(name).content())
-    _propose(change, title, institution, as_json)
+    put_forward(change, title, institution, as_json)
 
 
 @app.command("propose")
@@ -161,7 +153,7 @@ def propose(
     """Propose an admission or a new key that its holder wrote to a file."""
     with sentences():
         change = _read(file)
-    _propose(change, title, institution, as_json)
+    put_forward(change, title, institution, as_json)
 
 
 def _read(path: Path) -> Change:

@@ -49,7 +49,8 @@ def _some(whose: str | None) -> dict[str, Replica]:
     return found
 
 
-def _one(whose: str | None) -> Replica:
+def longest(whose: str | None = None) -> Replica:
+    """Return the replica of this machine that is furthest, or the one asked for; none ends the command."""
     return max(_some(whose).values(), key=lambda one: one.view.head.height)
 
 
@@ -95,7 +96,7 @@ def show(
 ) -> None:
     """Show one block: who built it, who confirmed it, whose batches and messages it holds."""
     with sentences():
-        replica = _one(whose)
+        replica = longest(whose)
         try:
             facts = block_facts(replica, height)
         except KeyError:
@@ -217,7 +218,7 @@ def prove(
     from ledger.proofs.proving import prove as prove_record
 
     with sentences():
-        replica, rid = _one(whose), _rid(record)
+        replica, rid = longest(whose), _rid(record)
         try:
             proof = prove_record(replica, rid, version, note=_newest_checkpoint(replica))
         except KeyError as error:

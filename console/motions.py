@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.exits import USAGE, fail
-from console.ledger import replicas
+from console.exits import USAGE, fail, print_json, sentences
+from console.ledger import longest
 from console.records import site
+from console.screen import quiet_libraries, say
 
 if TYPE_CHECKING:
     from ledger.chain.replica import ReplicaView
@@ -38,10 +39,7 @@ def chain() -> Tried:
     """Return the chain as the longest replica of this machine holds it."""
     from ledger.chain.working_state import WorkingState
 
-    found = replicas()
-    if not found:
-        fail("no replica here yet; the first block of `notarise` makes them")
-    view = max(found.values(), key=lambda one: one.view.head.height).view
+    view = longest().view
     return Tried(view, WorkingState(view, view.head.timestamp_ms + 1))
 
 
@@ -69,6 +67,23 @@ def offer(kind: type[Transaction], institution: str, fields: dict[str, Any]) -> 
         draft.execute(tried.state)
     at.exchange.post_submission(node.sign(draft), b"")
     return draft.tx_id
+
+
+def put_forward(change: Change, title: str, institution: str | None, as_json: bool) -> None:
+    """A change is proposed: signed, offered to the next block, and said to be."""
+    from ledger.contracts.governance import Propose
+
+    with sentences(), quiet_libraries():
+        id_ = offer(Propose, acting(institution), {"title": title, "change": change})
+    offered(id_, as_json)
+
+
+def offered(id_: bytes, as_json: bool) -> None:
+    """Say what was offered to the next block."""
+    if as_json:
+        print_json({"transaction": id_.hex()})
+    else:
+        say(f"offered to the next block: {id_.hex()}\n`xinglin policy show` tells when it stands")
 
 
 def find(tried: Tried, given: str) -> bytes:

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.exits import REFUSED, UNREADABLE, fail, print_json, sentences
-from console.motions import Institution, Title, acting, chain, facts, find, offer, rule_lines, told
+from console.motions import (
+    Institution,
+    Title,
+    acting,
+    chain,
+    facts,
+    find,
+    offer,
+    offered,
+    put_forward,
+    rule_lines,
+    told,
+)
 from console.policy_words import plain_changes, plain_rules, plain_trial, question_of, trial_told
 from console.screen import columns, quiet_libraries, say
 
@@ -196,7 +208,6 @@ def propose(
     as_json: Json = False,
 ) -> None:
     """Propose other rules: signed, and offered to the next block, with your institution's vote for them."""
-    from ledger.contracts.governance import Propose
     from ledger.contracts.rule_changes import NewRules
     from shangmi import sm3
 
@@ -205,8 +216,7 @@ def propose(
         if (faults := _faults(rules)) is not None:
             _end_with_faults(faults, as_json)
         change = NewRules(sm3(chain().view.policies), rules.text, rules.schema)
-        id_ = offer(Propose, acting(institution), {"title": title, "change": change})
-    _offered(id_, as_json)
+    put_forward(change, title, institution, as_json)
 
 
 @app.command("vote")
@@ -223,11 +233,4 @@ def vote(
     with sentences(), quiet_libraries():
         id_ = find(chain(), proposal)
         sent = offer(Vote, acting(institution), {"proposal": id_, "choice": AGAINST if against else FOR})
-    _offered(sent, as_json)
-
-
-def _offered(id_: bytes, as_json: bool) -> None:
-    if as_json:
-        print_json({"transaction": id_.hex()})
-    else:
-        say(f"offered to the next block: {id_.hex()}\n`xinglin policy show` tells when it stands")
+    offered(sent, as_json)

@@ -62,8 +62,9 @@ def at(tmp_path_factory: pytest.TempPathFactory, mongo_uri: str) -> Iterator[Sit
     """A region of epochs of four blocks in its second; the district hospital's key has signed two ways."""
     home = Home(tmp_path_factory.mktemp("region"))
     text = (ROOT / "region.yaml").read_text(encoding="utf-8").replace("epoch_blocks: 100", "epoch_blocks: 4")
-    home.region.write_text(text, encoding="utf-8")
+    (region := home.path / "region.yaml").write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XINGLIN_REGION", str(region))
         patch.setenv("XINGLIN_HOME", str(home.path))
         patch.setenv("MONGODB_URI", mongo_uri)
         with founded_site(home) as at:
@@ -83,7 +84,8 @@ def here(at: Site, mongo_uri: str, empty: Path) -> Xinglin:
     """The command in the region."""
 
     def run(*arguments: object, stdin: bytes = b"", **environment: str) -> Done:
-        return run_here(*arguments, stdin=stdin, XINGLIN_HOME=str(at.home.path), MONGODB_URI=mongo_uri, **environment)
+        of = {"XINGLIN_HOME": str(at.home.path), "XINGLIN_REGION": str(at.home.region), "MONGODB_URI": mongo_uri}
+        return run_here(*arguments, stdin=stdin, **of, **environment)
 
     return run
 
