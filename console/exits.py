@@ -39,11 +39,12 @@ def sentences() -> Iterator[None]:
     from console.region.errors import RegionError
     from dags.steps.errors import Stop
     from ledger.errors import LedgerError
+    from sharing.errors import SharingError
     from vault.errors import VaultError
 
     try:
         yield
-    except (ConfigurationError, ConnectorError, RegionError, Stop, LedgerError, VaultError) as error:
+    except (ConfigurationError, ConnectorError, RegionError, Stop, LedgerError, SharingError, VaultError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}")

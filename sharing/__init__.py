@@ -1,0 +1,1 @@
+"""Stage 6, share: from a signed request to a dataset that proves itself."""

@@ -1,0 +1,1 @@
+"""What may be asked for, without any patient's data."""

@@ -1,0 +1,1 @@
+"""One holder's part of an approved dataset: from the cohort to the package."""

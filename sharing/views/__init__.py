@@ -1,0 +1,1 @@
+"""SQL on FHIR: ViewDefinitions compiled to FHIRPath over Arrow batches."""
