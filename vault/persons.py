@@ -71,9 +71,10 @@ class Persons:
 
     def of(self, patient: str) -> Person:
         """Return the person that a patient is; somebody nothing is known of is a person of one."""
-        return self._of(self._index.owner(patient))
+        return self.person(self._index.owner(patient))
 
-    def _of(self, owner: bytes) -> Person:
+    def person(self, owner: bytes) -> Person:
+        """Return the person that the patient under a token is."""
         around = self._around(owner)
         members = next((one for one in around.persons() if owner in one), frozenset({owner}))
         survivor = around.survivor(members)
@@ -92,9 +93,13 @@ class Persons:
             identities.bulk_write([UpdateOne(one, {"$set": {"examined": True}}) for one in seen], ordered=False)
         return self._layout["identity_questions"].count_documents({"state": "open"})
 
-    def _connected(self, fresh: Sequence[Document]) -> list[bytes]:
+    def connected(self, owners: Sequence[bytes]) -> list[bytes]:
         """Return those of these patients that share a number or a link with others; most share none."""
-        owners = [one["_id"] for one in fresh]
+        known = self._layout["identities"].find({"_id": {"$in": list(owners)}})
+        return self._connected(list(known), owners)
+
+    def _connected(self, fresh: Sequence[Document], owners: Sequence[bytes] | None = None) -> list[bytes]:
+        owners = [one["_id"] for one in fresh] if owners is None else owners
         found: set[bytes] = set()
         for name in ("numbers", "residents"):
             tokens = {token for one in fresh for token in one[name]}
@@ -104,9 +109,9 @@ class Persons:
                 for token in one[name]
             )
             found |= {one["_id"] for one in fresh if any(1 < holders[token] <= MOST for token in one[name])}
-        for link in self._layout["identity_links"].find({"pair": {"$in": owners}}, {"pair": 1}):
+        for link in self._layout["identity_links"].find({"pair": {"$in": list(owners)}}, {"pair": 1}):
             found |= set(link["pair"])
-        for question in self._layout["identity_questions"].find({"owners": {"$in": owners}, "state": "open"}):
+        for question in self._layout["identity_questions"].find({"owners": {"$in": list(owners)}, "state": "open"}):
             found |= set(question["owners"])
         return [owner for owner in owners if owner in found]
 

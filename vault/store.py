@@ -13,6 +13,7 @@ from vault.blind_index import BlindIndex
 from vault.bulk import Bulk
 from vault.cursors import Cursors
 from vault.envelope import Context
+from vault.extract import Extract
 from vault.keystore import FileKeystore
 from vault.landing import Landing, LandingKeys
 from vault.layout import Document, Layout
@@ -103,6 +104,7 @@ class Vault:
         outbox: What the ledger is to be told.
         persons: Which patients are one person.
         summaries: What others may read without asking.
+        extract: Many patients' records, for exports.
         tallies: What could not be read fully, and codes without a standard one, by volume.
 
     Raises:
@@ -137,6 +139,7 @@ class Vault:
         self.outbox = Outbox(layout, institution)
         self.records = Records(layout, index, self._owners, context)
         self.persons = Persons(layout, index)
+        self.extract = Extract(layout, index, self._owners, context, self.persons)
 
     def erase(self, patient: str) -> Erasure:
         """The patient's key is gone: nobody reads the sealed records and raw messages again.
