@@ -13,6 +13,7 @@ from vault.blind_index import BlindIndex
 from vault.bulk import Bulk
 from vault.cursors import Cursors
 from vault.envelope import Context
+from vault.exports import Exports
 from vault.extract import Extract
 from vault.keystore import FileKeystore
 from vault.landing import Landing, LandingKeys
@@ -105,6 +106,7 @@ class Vault:
         persons: Which patients are one person.
         summaries: What others may read without asking.
         extract: Many patients' records, for exports.
+        exports: How far those are.
         tallies: What could not be read fully, and codes without a standard one, by volume.
 
     Raises:
@@ -139,6 +141,7 @@ class Vault:
         self.outbox = Outbox(layout, institution)
         self.records = Records(layout, index, self._owners, context)
         self.persons = Persons(layout, index)
+        self.exports = Exports(layout)
         self.extract = Extract(layout, index, self._owners, context, self.persons)
 
     def erase(self, patient: str) -> Erasure:
