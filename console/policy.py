@@ -73,7 +73,9 @@ def check(
     credit: Annotated[int, typer.Option(min=0, max=1000, help="Credit of who asks.")] = 600,
     records: Annotated[int, typer.Option(min=1, help="How many records at most.")] = 1,
     dataset: Annotated[bool, typer.Option("--dataset", help="Many patients' records, not one.")] = False,
-    approved: Annotated[bool, typer.Option("--approved", help="Approvals come with the request.")] = False,
+    ethics: Annotated[bool, typer.Option("--ethics", help="It names an ethics committee's approval.")] = False,
+    approved: Annotated[bool, typer.Option("--approved", help="The data access committee approved it.")] = False,
+    recent: Annotated[int, typer.Option(min=0, help="Requests of its kind that it made in this epoch.")] = 0,
     erased: Annotated[bool, typer.Option("--erased", help="The record is erased.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +92,7 @@ def check(
             return
         asked = question_of(
             as_, owner, credit, action=action, purpose=purpose, consent=consent, reader=reader, records=records,
-            dataset=dataset, approved=approved, erased=erased,
+            dataset=dataset, ethics=ethics, approved=approved, recent=recent, erased=erased,
         )  # fmt: skip
         allowed = _answer(rules, asked, as_json)
     if not allowed:

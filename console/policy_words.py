@@ -66,7 +66,15 @@ def _told(cases: list[Case]) -> str:
     statement = "" if one.dataset else f"; statement: {_list(case.consent for case in cases)}"
     approved = _list("approved" if case.approved else "not approved" for case in cases)
     what = "a dataset" if one.dataset else "one record"
-    return f"{one.who} {verb} {what}; {one.purpose}{statement}; {approved}; read by {readers}; {credits}"
+    ethics = _list("with ethics approval" if case.ethics else "without" for case in cases) if one.dataset else ""
+    facts = (f"{one.purpose}{statement}", approved, ethics, f"read by {readers}", credits, _counted(cases))
+    return f"{one.who} {verb} {what}; {'; '.join(filter(None, facts))}"
+
+
+def _counted(cases: list[Case]) -> str:
+    """Return after how many earlier requests, where that makes a difference."""
+    found = sorted({case.recent for case in cases})
+    return f"after {_list(map(str, found))} requests" if found != [0] else ""
 
 
 def _list(words: Iterable[str]) -> str:

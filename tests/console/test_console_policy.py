@@ -37,7 +37,7 @@ def test_the_shipped_rules_are_told_in_sentences(xinglin: Xinglin) -> None:
     done = xinglin("policy", "check", RULES)
     assert (done.code, done.errors) == (0, b"")
     assert "permitted: A hospital or nursing home publishes records of its own patients" in str(done.output, "utf-8")
-    assert len(read(xinglin("policy", "check", RULES, "--json"))["rules"]) == 15
+    assert len(read(xinglin("policy", "check", RULES, "--json"))["rules"]) == 17
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,10 @@ def test_the_shipped_rules_are_told_in_sentences(xinglin: Xinglin) -> None:
          ["care.consented"]),
         (("--as", "hospital-east", "--action", "upload"), True, ["upload.own"]),
         (("--as", "hospital-east", "--action", "upload", "--owner", "hospital-west"), False, []),
-        (("--as", "research", "--purpose", "research", "--dataset", "--approved"), True, ["research.dataset"]),
+        (("--as", "research", "--purpose", "research", "--dataset", "--ethics", "--approved"), True,
+         ["research.dataset"]),
+        (("--as", "research", "--purpose", "research", "--dataset", "--approved"), False, []),
+        (("--as", "regulator", "--purpose", "audit", "--dataset", "--recent", 20), False, ["rate.datasets"]),
         (("--as", "hospital", "--purpose", "emergency", "--erased"), False, ["never.erased"]),
     ],
 )  # fmt: skip
@@ -179,7 +182,7 @@ def vote(here: Xinglin, proposal: str, *who: str) -> None:
 
 def test_rules_and_members_are_changed_by_vote(here: Xinglin, at: Site, file: Write) -> None:
     shown = read(here("policy", "show", "--json"))
-    assert (len(shown["rules"]), shown["proposals"]) == (15, [])
+    assert (len(shown["rules"]), shown["proposals"]) == (17, [])
     text = str(here("policy", "show", "--text").output, "utf-8")
     assert text == RULES.read_text(encoding="utf-8")
 

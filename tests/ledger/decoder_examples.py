@@ -46,13 +46,14 @@ from ledger.credit.seats import ALARMS, Alarms
 from ledger.credit.tally import Confirmed, EpochFacts, Facts, MissedTurn, Tally
 from ledger.encoding import listed
 from ledger.messages.access import AccessRequest
+from ledger.messages.approval import Approval
 from ledger.messages.asked import RecordAsked, SelectionAsked
 from ledger.messages.consent import Consent, ConsentState
 from ledger.messages.delivery import Delivered, DeliveryState, Received
 from ledger.messages.erasure import Erase, Tombstone
 from ledger.messages.key_grants import KeyGrant, Wrap
 from ledger.messages.provisions import Provision
-from ledger.messages.request_state import RequestState, Verdict
+from ledger.messages.request_state import RequestState, Verdict, Voice
 from ledger.messages.sealed_summary import SEALED, Bundle, SealedSummary
 from ledger.proofs.checkpoint import Checkpoint, Cosignature, Note
 from ledger.proofs.receipts import EntryProof, ReceiptProof, Step, Trunk
@@ -172,9 +173,11 @@ EXAMPLES: dict[str, tuple[bytes, Decoder]] = {
     "request_state.RequestState.decode": (
         RequestState(
             blob(16), blob(16), tuple(ids(2)), "care", "", bytes(32), blob(), bytes(16), 0, 0, blob(), 20, 40, 60,
+            3, "pending", (Voice(blob(16), True), Voice(blob(16), False, "ethics")),
         ).encode(),
         RequestState.decode,
     ),
+    "request_state.Voice.decode": (Voice(blob(16), False, "purpose").encode(), Voice.decode),
     "motions.Motion.decode": (Motion(blob(16), "冻结一家", FREEZE, 40, 3).encode(), Motion.decode),
     "motions.decode_ballots": (encode_ballots(dict.fromkeys(ids(2), 1)), decode_ballots),
     "motions.decode_index": (listed(sorted((blob(), blob()))), decode_index),
@@ -189,9 +192,12 @@ EXAMPLES: dict[str, tuple[bytes, Decoder]] = {
     "transaction.Transaction.decode: ACCESS_REQ for a dataset": (
         AccessRequest(
             **HEADING, asked=SelectionAsked(blob(), 90), holders=tuple(ids(3)), purpose="research",
-            answer_key=blob(16), approval=blob(),
+            answer_key=blob(16), ethics=blob(),
         ).encode(),
         AccessRequest.decode,
+    ),
+    "transaction.Transaction.decode: APPROVAL": (
+        Approval(**HEADING, request=blob(), digest=blob(), approves=False, reason="too-much").encode(), Approval.decode,
     ),
     "transaction.Transaction.decode: DELIVERED": (
         Delivered(**HEADING, request=blob(), package=blob(), manifest=blob(), records=3, size=900).encode(),

@@ -21,7 +21,9 @@ from ledger.contracts.policy import default_policies
 from ledger.encoding import ZERO_DIGEST, u64
 from ledger.errors import Refused
 from ledger.messages.access import AccessRequest
-from ledger.messages.asked import RecordAsked
+from ledger.messages.approval import Approval, read_approval
+from ledger.messages.asked import RecordAsked, SelectionAsked
+from ledger.messages.request_state import Verdict
 from ledger.node import Submission
 from schemas.records import Entry
 from shangmi import PrivateKey, sm3
@@ -103,6 +105,19 @@ class MemoryLedger:
         opened = open_transaction(tx.encode() + (b"" if tx.signature else bytes(64)))
         assert isinstance(opened, Transaction)
         return opened.execute(self)
+
+    def approval(self, tx: AccessRequest, member: bytes, **changes: Any) -> Approval:
+        """What a member of the committee says to a request: yes, unless changed."""
+        digest = tx.asked.digest if isinstance(tx.asked, SelectionAsked) else RecordLeaf.decode(tx.asked.leaf).ct_digest
+        standard: dict[str, Any] = {"request": tx.tx_id, "digest": digest, "approves": True}
+        return Approval(**self.heading(member), **(standard | changes))
+
+    def approve(self, tx: AccessRequest, *members: bytes) -> Verdict:
+        """The members approve a request that waits; what the rules said at the end."""
+        outcomes = [self.run(self.approval(tx, one)) for one in members]
+        verdict = read_approval(outcomes[-1].code, outcomes[-1].detail)[1]
+        assert verdict is not None
+        return verdict
 
     def refuse(self, tx: Transaction) -> str:
         """The rule that refuses it; the state is what it was."""

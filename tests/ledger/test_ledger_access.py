@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sharing_world import (
     EAST,
     INSURER,
-    KEYS,
     LAB,
     PATIENT,
     REGULATOR,
@@ -27,19 +26,19 @@ from sharing_world import (
 )  # fmt: skip
 
 from ledger.chain.leaves import Leaves
-from ledger.chain.rules import ACCEPTED, DENIED
+from ledger.chain.rules import ACCEPTED, DENIED, PENDING
 from ledger.chain.state import REQUEST
 from ledger.chain.transactions import open_transaction
 from ledger.contracts.policy import FORBIDDEN, NO_RULES, NOT_PERMITTED, PERMITTED, PolicySet, default_policies
 from ledger.contracts.policy_request import PURPOSES as ASKED_PURPOSES
 from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Malformed, Refused
-from ledger.messages.access import AccessRequest, judge
+from ledger.messages.access import AccessRequest, judge, recent
 from ledger.messages.asked import RecordAsked, SelectionAsked
 from ledger.messages.consent import Consent
 from ledger.messages.erasure import Erase
 from ledger.messages.provisions import PURPOSES, Provision
-from ledger.messages.request_state import ERASED, RequestState, Verdict
+from ledger.messages.request_state import ALLOWED, ERASED, WAITING, RequestState, Verdict
 from shangmi import PrivateKey, sm3
 
 Chain = tuple[MemoryLedger, AccessRequest]
@@ -87,6 +86,8 @@ def test_without_a_statement_of_the_patient_it_is_denied_and_leaves_nothing_in_t
     ledger, tx = chain
     before = dict(ledger.values)
     assert verdict(ledger, tx) == Verdict(False, NOT_PERMITTED, PolicySet.decode(default_policies()).hash, ())
+    assert recent(ledger, WEST, False) == 1
+    ledger.put(REQUEST, WEST, None)  # the count of requests alone
     assert ledger.values == before
 
 
@@ -139,19 +140,45 @@ def test_an_insurer_without_a_vote_may_ask_and_is_judged_by_its_own_rules(chain:
     assert verdict(ledger, replace(mine, purpose="claims")).policies == ("claims.consented",)
 
 
-def test_a_dataset_needs_its_approval_and_names_every_holder(chain: Chain) -> None:
+def test_a_dataset_for_research_waits_for_the_committee_and_without_ethics_approval_it_is_denied(chain: Chain) -> None:
     ledger, tx = chain
     selection = SelectionAsked(sm3(b"request"), 5_000)
     dataset = replace(
         tx, **ledger.heading(EAST), asked=selection, holders=tuple(sorted((LAB, WEST))), patient=ZERO_DIGEST,
         purpose="research", answer_key=key_of(EAST),
     )  # fmt: skip
-    assert not verdict(ledger, dataset).allowed
-    approved = replace(dataset, approval=sm3(b"ethics committee, and two of the access committee"))
-    assert verdict(ledger, approved).policies == ("research.dataset",)
-    assert RequestState.decode(ledger.get(REQUEST, approved.tx_id) or b"").most == 5_000
-    large = replace(approved, asked=replace(selection, most=1_000_001))
+    assert verdict(ledger, dataset).reason == NOT_PERMITTED
+    assert ledger.get(REQUEST, dataset.tx_id) is None
+    ethical = replace(dataset, ethics=sm3(b"document of an ethics committee"))
+    outcome = ledger.run(ethical)
+    found = Verdict.decode(outcome.code, outcome.detail)
+    assert (outcome.code, found.allowed, found.pending, found.policies) == (PENDING, False, True, ("research.dataset",))
+    state = RequestState.decode(ledger.get(REQUEST, ethical.tx_id) or b"")
+    assert (state.most, state.stage, state.height, state.deadline, state.recent) == (5_000, WAITING, 7, 807, 1)
+    large = replace(ethical, asked=replace(selection, most=1_000_001))
     assert verdict(ledger, large).policies == ("never.whole-region",)
+    assert ledger.get(REQUEST, large.tx_id) is None
+
+
+def test_requests_are_counted_by_kind_and_epoch_whatever_comes_of_them_and_too_many_are_denied(chain: Chain) -> None:
+    ledger, tx = chain
+    many = replace(
+        tx, **ledger.heading(REGULATOR), answer_key=key_of(REGULATOR), asked=SelectionAsked(sm3(b"request"), 5),
+        patient=ZERO_DIGEST, purpose="audit",
+    )  # fmt: skip
+    for number in range(20):
+        nonce = number.to_bytes(16, "big")
+        denied = verdict(ledger, replace(many, purpose="care", nonce=nonce)) if number % 2 else None
+        assert denied is None or not denied.allowed
+        assert denied or verdict(ledger, replace(many, nonce=nonce)).allowed
+    assert (recent(ledger, REGULATOR, True), recent(ledger, REGULATOR, False)) == (20, 0)
+    assert verdict(ledger, many).policies == ("rate.datasets",)
+    assert recent(ledger, WEST, True) == recent(ledger, WEST, False) == 0
+    record = replace(many, asked=tx.asked)
+    assert verdict(ledger, record).pending  # records are counted apart
+    ledger.epoch = 1
+    assert verdict(ledger, replace(many, nonce=bytes(16))).allowed
+    assert (recent(ledger, REGULATOR, True), recent(ledger, REGULATOR, False)) == (1, 0)
 
 
 def test_every_broken_link_is_refused_and_nothing_changes(chain: Chain) -> None:
@@ -275,9 +302,12 @@ def test_decision_and_its_policies_stand_in_the_block_and_a_repeat_has_one_effec
         region.close()
 
 
-def test_the_regulator_reads_for_supervision_with_an_approval_only(chain: Chain) -> None:
+def test_the_regulator_reads_one_record_for_supervision_with_the_committees_approval_only(chain: Chain) -> None:
     ledger, tx = chain
     mine = replace(tx, **ledger.heading(REGULATOR), answer_key=key_of(REGULATOR), purpose="audit", patient=ZERO_DIGEST)
     assert not verdict(ledger, mine).allowed
-    assert verdict(ledger, replace(mine, approval=sm3(b"order"))).policies == ("supervision.record",)
-    assert KEYS[REGULATOR].public.bytes
+    assert not verdict(ledger, replace(mine, ethics=sm3(b"order"))).allowed
+    approved = replace(mine, nonce=bytes(16))
+    ledger.run(approved)
+    assert ledger.approve(approved, WEST, LAB).policies == ("supervision.record",)
+    assert RequestState.decode(ledger.get(REQUEST, approved.tx_id) or b"").stage == ALLOWED

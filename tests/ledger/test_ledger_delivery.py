@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sharing_world import EAST, LAB, PATIENT, WEST, MemoryLedger, asked, key_of, leaf
+from sharing_world import EAST, LAB, PATIENT, REGULATOR, WEST, MemoryLedger, asked, key_of, leaf
 
 from ledger.chain.rules import ACCEPTED
 from ledger.chain.state import DELIVERY, INSTITUTION, REVOKED, InstitutionState
@@ -34,10 +34,13 @@ class Allowed:
         self.leaves = self.ledger.publish(EAST)
         self.permit()
         self.record = self.ask(asked=asked(self.leaves), holders=(EAST,), patient=PATIENT)
-        self.dataset = self.ask(
-            asked=SelectionAsked(sm3(b"selection"), 100), holders=tuple(sorted((EAST, LAB))), purpose="research",
-            approval=sm3(b"approval"),
+        dataset = AccessRequest(
+            **self.ledger.heading(WEST), asked=SelectionAsked(sm3(b"selection"), 100), answer_key=key_of(WEST),
+            holders=tuple(sorted((EAST, LAB))), purpose="research", ethics=sm3(b"ethics approval"),
         )  # fmt: skip
+        self.ledger.run(dataset)
+        assert self.ledger.approve(dataset, LAB, REGULATOR).allowed
+        self.dataset = dataset.tx_id
 
     def permit(self, sequence: int = 1, **changes: Any) -> None:
         standard: dict[str, Any] = {"provisions": (Provision(True),), "reference": sm3(b"form")}

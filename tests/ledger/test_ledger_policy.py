@@ -47,7 +47,8 @@ UNIVERSITY = PartyFacts("university", "P", "research")
 NEWCOMER = PartyFacts("newcomer", "P", "participant")
 REGULATOR = PartyFacts("health-commission", "R", "regulator")
 NOW = 1_793_462_400_000
-DATASET = {"purpose": "research", "dataset": True, "approved": True}
+APPROVED: dict[str, Any] = {"dataset": True, "ethics": True, "approved": True}
+DATASET = APPROVED | {"purpose": "research"}
 
 
 def ask(principal: PartyFacts, action: str, *owners: PartyFacts, rules: PolicySet = SHIPPED, **facts: Any) -> Decision:
@@ -71,8 +72,9 @@ def with_rule(rule: str) -> PolicySet:
         (HOME, "directory", {"reader": "patient", "consent": "permit"}, ("patient.own",)),
         (INSURER, "claims", {"consent": "permit"}, ("claims.consented",)),
         (INSURER, "claims", {"dataset": True, "approved": True}, ("claims.dataset",)),
-        (UNIVERSITY, "research", {"dataset": True, "approved": True}, ("research.dataset",)),
-        (EAST, "research", {"dataset": True, "approved": True}, ("research.dataset",)),
+        (UNIVERSITY, "research", APPROVED, ("research.dataset",)),
+        (EAST, "research", APPROVED | {"recent": 19}, ("research.dataset",)),
+        (EAST, "emergency", {"recent": 5_000}, ("care.emergency",)),
         (REGULATOR, "public-health", {"dataset": True}, ("supervision.dataset",)),
         (REGULATOR, "audit", {"dataset": True}, ("supervision.dataset",)),
         (REGULATOR, "audit", {"approved": True}, ("supervision.record",)),
@@ -95,14 +97,16 @@ def test_the_shipped_rules_permit(who: PartyFacts, purpose: str, facts: dict[str
         (INSURER, "claims", {}),
         (replace(INSURER, credit=399), "claims", {"consent": "permit"}),
         (INSURER, "claims", {"dataset": True}),
-        (INSURER, "research", {"dataset": True, "approved": True}),
+        (INSURER, "research", APPROVED),
         (EAST, "claims", {"consent": "permit"}),
         (UNIVERSITY, "research", {"dataset": True}),
+        (UNIVERSITY, "research", {"dataset": True, "approved": True}),
+        (UNIVERSITY, "research", {"dataset": True, "ethics": True}),
         (UNIVERSITY, "research", {"approved": True, "consent": "permit"}),
-        (replace(UNIVERSITY, credit=499), "research", {"dataset": True, "approved": True}),
+        (replace(UNIVERSITY, credit=499), "research", APPROVED),
         (UNIVERSITY, "claims", {"dataset": True, "approved": True}),
         (UNIVERSITY, "care", {"consent": "permit", "reader": "patient"}),
-        (NEWCOMER, "research", {"dataset": True, "approved": True}),
+        (NEWCOMER, "research", APPROVED),
         (NEWCOMER, "claims", {"consent": "permit"}),
         (REGULATOR, "care", {"consent": "permit"}),
         (REGULATOR, "audit", {}),
@@ -123,6 +127,8 @@ def test_the_shipped_rules_permit_nothing_of_the_sort(who: PartyFacts, purpose: 
         (replace(EAST, standing="revoked"), {}, ("never.frozen",)),
         (replace(EAST, credit=199), {"purpose": "emergency"}, ("never.discredited",)),
         (UNIVERSITY, {**DATASET, "consent": "none", "records": 1_000_001}, ("never.whole-region",)),
+        (UNIVERSITY, DATASET | {"consent": "none", "recent": 20}, ("rate.datasets",)),
+        (EAST, {"recent": 5_000}, ("rate.records",)),
         (EAST, {"erased": True, "consent": "deny"}, ("never.denied", "never.erased")),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ledger.chain.rules import ACCEPTED, DENIED, Outcome
+from ledger.chain.rules import ACCEPTED, DENIED, PENDING, Outcome
 from ledger.encoding import DIGEST, Reader, u8, var
 
 MAX_DETAIL: Final = 1 << 17
@@ -23,6 +23,6 @@ def read_receipt(data: bytes) -> tuple[bytes, Outcome]:
     reader.constant(_DOMAIN)
     tx_id, code, detail = reader.take(DIGEST), reader.u8(), reader.var(MAX_DETAIL)
     reader.end()
-    if code not in (ACCEPTED, DENIED):
+    if code not in (ACCEPTED, DENIED, PENDING):
         raise reader.wrong(f"outcome {code} is none")
     return tx_id, Outcome(code, detail)

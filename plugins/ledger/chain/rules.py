@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = 1
 DENIED: Final = 2
+PENDING: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Outcome:
     """What became of a transaction; its receipt says the same.
 
     Attributes:
-        code: ``ACCEPTED``, or ``DENIED`` where a contract decided against what was asked.
+        code: ``ACCEPTED``; ``DENIED`` where a contract decided against what was asked; ``PENDING`` where it will decide
+            once others have signed.
         detail: Canonical bytes of the transaction's own; their meaning is its type's.
     """
 

@@ -10,6 +10,7 @@ from ledger.contracts.governance import Propose, Vote
 from ledger.credit.credit_messages import Finding, LateVote, Missed
 from ledger.encoding import Reader
 from ledger.messages.access import AccessRequest
+from ledger.messages.approval import Approval
 from ledger.messages.consent import Consent
 from ledger.messages.delivery import Delivered, Received
 from ledger.messages.erasure import Erase
@@ -19,7 +20,7 @@ TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
     one.TYPE: one
     for one in (
         *(Propose, Vote),  # governance
-        *(AccessRequest, Delivered, Received, Consent, Erase),  # sharing
+        *(AccessRequest, Approval, Delivered, Received, Consent, Erase),  # sharing
         *(LateVote, Missed, Finding),  # credit
     )
 }

@@ -129,10 +129,12 @@ def permits(
     reader: str = "",
     consent: str = "none",
     dataset: bool = False,
+    ethics: bool = False,
     approved: bool = False,
     erased: bool = False,
     type_: int = 0,
     records: int = 1,
+    recent: int = 0,
     waited: int = 0,
 ) -> Decision:
     """Return whether the rules in force allow an institution an action on others' records.
@@ -146,10 +148,12 @@ def permits(
         reader: Who will read, where it is not the institution itself: ``doctor`` or ``patient``.
         consent: What the patient's statement says: ``permit``, ``deny`` or ``none``.
         dataset: Whether many patients' records are asked for.
-        approved: Whether signed approvals came with the request.
+        ethics: Whether it names an ethics committee's approval.
+        approved: Whether the data access committee approved it.
         erased: Whether the record is erased.
         type_: Number of its resource type; 0 for a batch or a dataset.
         records: How many at most.
+        recent: Requests of its kind that the institution had made in the epoch before it.
         waited: Blocks since the decision, for a download.
 
     Raises:
@@ -165,7 +169,8 @@ def permits(
         Question(
             action=action, principal=facts[principal], owners=tuple(facts[one] for one in owners),
             now_ms=ledger.time_ms, reader=reader, purpose=purpose, consent=consent, dataset=dataset,
-            approved=approved, erased=erased, type=type_name(type_), records=records, waited=waited,
+            ethics=ethics, approved=approved, erased=erased, type=type_name(type_), records=records, recent=recent,
+            waited=waited,
         )
     )  # fmt: skip
 

@@ -63,10 +63,12 @@ class Question:
         purpose: One of ``PURPOSES``; empty for an upload.
         consent: What the patient's statement says, one of ``CONSENTS``.
         dataset: Whether many patients' records are asked for.
-        approved: Whether signed approvals came with the request.
+        ethics: Whether it names an ethics committee's approval.
+        approved: Whether the data access committee approved it.
         erased: Whether the record is erased.
         type: FHIR resource type; empty for a batch or a dataset.
         records: How many, at most.
+        recent: Requests of its kind (records, or datasets) that the institution had made in the epoch before it.
         waited: Blocks since the decision, for a download.
     """
 
@@ -78,10 +80,12 @@ class Question:
     purpose: str = ""
     consent: str = "none"
     dataset: bool = False
+    ethics: bool = False
     approved: bool = False
     erased: bool = False
     type: str = ""
     records: int = 1
+    recent: int = 0
     waited: int = 0
 
     def requests(self) -> list[dict[str, Any]]:
@@ -117,7 +121,9 @@ class Question:
             "purpose": _reference("Purpose", self.purpose),
             "consent": _reference("Consent", self.consent),
             "dataset": self.dataset,
+            "ethics": self.ethics,
             "approved": self.approved,
+            "recent": self.recent,
         }
         return context | ({"waited": self.waited} if self.action == "download" else {})
 

@@ -1,8 +1,8 @@
 """What a change of rules changes for people: both sets answer the same few thousand requests (section 14).
 
 Rules are compared by what they say, not by how they are written. The requests go over every kind of institution,
-purpose, statement of the patient and approval, at credits on both sides of every number in a rule that changes, and
-over every institution that a rule names.
+purpose, statement of the patient and approval, at credits on both sides of every number in a rule that changes,
+likewise at earlier requests where such a rule counts them, and over every institution that a rule names.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Case:
         purpose: Of ``PURPOSES``; empty for an upload.
         dataset: Whether a dataset is asked for, not one record.
         consent: What the patient's statement says.
-        approved: Whether approvals came with it.
+        ethics: Whether it names an ethics committee's approval.
+        approved: Whether the data access committee approved it.
         reader: Who will read; empty for the institution itself.
         credit: Credit of who asks.
+        recent: Requests of its kind that it made in the epoch before.
     """
 
     who: str
@@ -54,20 +56,24 @@ class Case:
     purpose: str = ""
     dataset: bool = False
     consent: str = "none"
+    ethics: bool = False
     approved: bool = False
     reader: str = ""
     credit: int = 600
+    recent: int = 0
 
 
-def cases_of(who: PartyFacts, actions: Sequence[str] = ("access", "download")) -> Iterator[Case]:
+def cases_of(
+    who: PartyFacts, actions: Sequence[str] = ("access", "download"), recents: Sequence[int] = (0,)
+) -> Iterator[Case]:
     """Yield every kind of request that is tried for one institution: an upload, and these actions."""
     yield Case(who.name, "upload", credit=who.credit)
     readers = ("", "doctor", "patient") if who.party in ("hospital", "nursing-home") else ("",)
     shapes = [(False, consent) for consent in CONSENTS] + [(True, "none")]
-    for action, purpose, (dataset, consent), approved, reader in product(
-        actions, PURPOSES, shapes, (False, True), readers
+    for action, purpose, (dataset, consent), ethics, approved, reader, recent in product(
+        actions, PURPOSES, shapes, (False, True), (False, True), readers, recents
     ):
-        yield Case(who.name, action, purpose, dataset, consent, approved, reader, who.credit)
+        yield Case(who.name, action, purpose, dataset, consent, ethics, approved, reader, who.credit, recent)
 
 
 def people(old: PolicySet, new: PolicySet, others: Iterable[PartyFacts] = ()) -> list[PartyFacts]:
@@ -98,14 +104,27 @@ def _actions(found: Changes) -> Sequence[str]:
 
 def _credits(found: Changes) -> list[int]:
     """Return the credit everybody begins with, and both sides of every number in a rule that is not the same."""
-    numbers = {int(number) for one in _moved(found) for number in _NUMBER.findall(one.meaning)}
-    sides = {side for number in numbers for side in (number - 1, number, number + 1) if 0 <= side <= HIGHEST}
-    return sorted(sides | {START})
+    return sorted({one for one in _sides(_moved(found)) if one <= HIGHEST} | {START})
 
 
-def answers(rules: PolicySet, who: PartyFacts, actions: Sequence[str] = ("access", "download")) -> dict[Case, bool]:
+def _recents(found: Changes) -> list[int]:
+    """Return no earlier request, and both sides of every number in a rule that is not the same and counts them."""
+    return sorted(_sides(one for one in _moved(found) if '"recent"' in one.meaning) | {0})
+
+
+def _sides(rules: Iterable[Rule]) -> set[int]:
+    numbers = {int(number) for one in rules for number in _NUMBER.findall(one.meaning)}
+    return {side for number in numbers for side in (number - 1, number, number + 1) if side >= 0}
+
+
+def answers(
+    rules: PolicySet,
+    who: PartyFacts,
+    actions: Sequence[str] = ("access", "download"),
+    recents: Sequence[int] = (0,),
+) -> dict[Case, bool]:
     """Return which requests of an institution a set of rules allows."""
-    cases = list(cases_of(who, actions))
+    cases = list(cases_of(who, actions, recents))
     questions = [_question(who, one) for one in cases]
     asked = [one.requests()[0] for one in questions]
     entities = questions[-1].entities() + _own_records(who)
@@ -117,7 +136,7 @@ def _question(who: PartyFacts, case: Case) -> Question:
     owner = who if case.action == "upload" else HOLDER
     return Question(
         action=case.action, principal=who, owners=(owner,), now_ms=_MOMENT, reader=case.reader, purpose=case.purpose,
-        consent=case.consent, dataset=case.dataset, approved=case.approved,
+        consent=case.consent, dataset=case.dataset, ethics=case.ethics, approved=case.approved, recent=case.recent,
     )  # fmt: skip
 
 
@@ -144,9 +163,10 @@ class Comparison:
 def compare(old: PolicySet, new: PolicySet, others: Iterable[PartyFacts] = ()) -> Comparison:
     """Return what changes for people when sound rules replace others; the arguments are those of ``people``."""
     allowed, denied, tried = list[Case](), list[Case](), 0
-    actions = _actions(changes(old, new))
+    moved = changes(old, new)
+    tries = _actions(moved), _recents(moved)
     for who in people(old, new, others):
-        before, after = answers(old, who, actions), answers(new, who, actions)
+        before, after = answers(old, who, *tries), answers(new, who, *tries)
         tried += len(after)
         allowed += [case for case, permitted in after.items() if permitted and not before[case]]
         denied += [case for case, permitted in after.items() if not permitted and before[case]]

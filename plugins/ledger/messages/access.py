@@ -2,15 +2,17 @@
 
 What is asked for one record carries the proof that it is published: its leaf and the path to the batch root that the
 state holds (section 14: the contract checks signature and link). A refusal by the rules is an executed transaction: it
-stands on the chain with the ids of the policies that decided. Only what was allowed stands in the state.
+stands on the chain with the ids of the policies that decided. What the rules would permit with the approval of the data
+access committee waits for it (``ledger.messages.approval``). Only what is allowed or waits stands in the state, and
+beside it how much each institution asked for in the epoch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
 
-from ledger.chain.rules import ACCEPTED, DENIED, Ledger, Outcome
+from ledger.chain.rules import Ledger, Outcome
 from ledger.chain.state import ACTIVE, DELIVERY, INSTITUTION, REQUEST, InstitutionState
 from ledger.chain.transaction import Transaction
 from ledger.contracts.policy import permits
@@ -21,7 +23,10 @@ from ledger.messages.consent import Standing, standing
 from ledger.messages.erasure import erased
 from ledger.messages.provisions import PURPOSES, Question
 from ledger.messages.request_state import (
+    ALLOWED,
+    AWAITS,
     ERASED,
+    WAITING,
     RequestState,
     Verdict,
     encode_reader,
@@ -29,12 +34,21 @@ from ledger.messages.request_state import (
     read_reader,
 )
 
+#: Whole epochs that a request waits for the committee, as a proposal of governance does for votes.
+WAITING_EPOCHS: Final = 8
 
-def judge(ledger: Ledger, request: RequestState, action: str = "access") -> Verdict:
-    """Return what the rules say now to a request that was well formed when it was made.
+
+def judge(ledger: Ledger, request: RequestState, action: str = "access", approved: bool | None = None) -> Verdict:
+    """Return what the rules say now to a request that was well formed when it was made, approved or not.
 
     Asked once in the block of the request, and again as a ``download`` before anything is delivered: an erasure, a
     withdrawal or a policy that came in between counts. An erased record is denied whatever the policies say.
+
+    Args:
+        ledger: The chain.
+        request: What is asked.
+        action: ``access`` or ``download``.
+        approved: Whether to judge as if the committee had approved; what it did say where nothing is given.
 
     Raises:
         Refused: Somebody named is not registered.
@@ -44,10 +58,26 @@ def judge(ledger: Ledger, request: RequestState, action: str = "access") -> Verd
         return Verdict(False, ERASED, ZERO_DIGEST, ())
     decision = permits(
         ledger, action, request.requester, request.holders, purpose=request.purpose, reader=request.reader,
-        consent=_consent(ledger, request), dataset=not request.is_record, approved=request.approval != ZERO_DIGEST,
-        type_=request.type, records=request.most, waited=ledger.height - request.height,
+        consent=_consent(ledger, request), dataset=not request.is_record, ethics=request.ethics != ZERO_DIGEST,
+        approved=request.approved if approved is None else approved, type_=request.type, records=request.most,
+        recent=request.recent, waited=ledger.height - request.height,
     )  # fmt: skip
     return Verdict(decision.allowed, decision.reason, decision.policy_hash, decision.policies)
+
+
+def decide(ledger: Ledger, request: RequestState) -> Verdict:
+    """Return what becomes of a request that is just made: allowed, denied, or to be put before the committee.
+
+    A denial is what would still stand against it once the committee had approved.
+
+    Raises:
+        Refused: Somebody named is not registered.
+    """
+    verdict = judge(ledger, request, approved=False)
+    if verdict.allowed:
+        return verdict
+    with_approval = judge(ledger, request, approved=True)
+    return replace(with_approval, allowed=False, reason=AWAITS) if with_approval.allowed else with_approval
 
 
 def _consent(ledger: Ledger, request: RequestState) -> Standing:
@@ -75,7 +105,7 @@ class AccessRequest(Transaction):
         reader: Who will read, of ``policy_request.READERS``; empty for the institution itself.
         answer_key: Id of the requester's registered key that the answer is to be encrypted to.
         patient: For a record: the patient's pseudonym at the holder as the summary gives it, or zeros.
-        approval: Digest of the approvals (ethics, committee) that come with it, or zeros.
+        ethics: SM3 of the ethics approval's document that it rests on, or zeros.
     """
 
     TYPE: ClassVar[int] = 4
@@ -87,13 +117,13 @@ class AccessRequest(Transaction):
     answer_key: bytes
     reader: str = ""
     patient: bytes = ZERO_DIGEST
-    approval: bytes = ZERO_DIGEST
+    ethics: bytes = ZERO_DIGEST
 
     def content(self) -> bytes:
         """Return the canonical bytes of the type's own fields."""
         return (
             listed(self.holders) + u8(PURPOSES.index(self.purpose)) + encode_reader(self.reader) + self.answer_key
-            + self.patient + self.approval + self.asked.encode()
+            + self.patient + self.ethics + self.asked.encode()
         )  # fmt: skip
 
     @classmethod
@@ -101,30 +131,32 @@ class AccessRequest(Transaction):
         """Return the type's own fields by name, or raise Malformed."""
         holders, purpose = read_ids(reader), reader.one_of(PURPOSES)
         who, key = read_reader(reader), reader.take(SHORT_ID)
-        patient, approval, asked = reader.take(DIGEST), reader.take(DIGEST), read_asked(reader)
+        patient, ethics, asked = reader.take(DIGEST), reader.take(DIGEST), read_asked(reader)
         if isinstance(asked, RecordAsked) and len(holders) != 1:
             raise reader.wrong("a record is asked of exactly one holder")
         if isinstance(asked, SelectionAsked) and patient != ZERO_DIGEST:
             raise reader.wrong("a dataset names no patient")
         return {
             "holders": holders, "purpose": purpose, "reader": who, "answer_key": key, "patient": patient,
-            "approval": approval, "asked": asked,
+            "ethics": ethics, "asked": asked,
         }  # fmt: skip
 
     def execute(self, ledger: Ledger) -> Outcome:
-        """The request is decided; what is allowed stands in the state until it is answered.
+        """The request is decided or waits for the committee; unless it is denied it stands in the state. It is counted.
 
         Raises:
             Refused: A holder is nobody who could answer, the key is not the requester's, or the link is broken.
         """
         self._check_parties(ledger)
         request = self._facts(ledger)
-        verdict = judge(ledger, request)
-        if not verdict.allowed:
-            return Outcome(DENIED, verdict.encode())
-        ledger.put(REQUEST, self.tx_id, request.encode())
-        _note_deadline(ledger, self.tx_id, request.deadline)
-        return Outcome(ACCEPTED, verdict.encode())
+        verdict = decide(ledger, request)
+        _count(ledger, self.sender, dataset=not request.is_record)
+        if verdict.allowed:
+            allow(ledger, self.tx_id, request)
+        elif verdict.pending:
+            last = ledger.height + WAITING_EPOCHS * ledger.parameters.epoch_blocks
+            ledger.put(REQUEST, self.tx_id, replace(request, stage=WAITING, deadline=last).encode())
+        return Outcome(verdict.code, verdict.encode())
 
     def _check_parties(self, ledger: Ledger) -> None:
         requester = ledger.roster.registration(self.sender)
@@ -140,11 +172,40 @@ class AccessRequest(Transaction):
             what = leaf.rid, leaf.version, leaf.resource_type, leaf.ct_digest, 1
         else:
             what = self.asked.digest[:SHORT_ID], 0, 0, self.asked.digest, self.asked.most
-        deadline = ledger.height + ledger.parameters.deliver_blocks
         return RequestState(
-            self.sender, self.answer_key, self.holders, self.purpose, self.reader, self.patient, self.approval, *what,
-            height=ledger.height, deadline=deadline,
+            self.sender, self.answer_key, self.holders, self.purpose, self.reader, self.patient, self.ethics, *what,
+            height=ledger.height, deadline=ledger.height, recent=recent(ledger, self.sender, not what[1]),
         )  # fmt: skip
+
+
+def allow(ledger: Ledger, tx_id: bytes, request: RequestState) -> str:
+    """The request may be answered from this block on, until the deadline that is noted with it; returns its stage."""
+    deadline = ledger.height + ledger.parameters.deliver_blocks
+    allowed = replace(request, stage=ALLOWED, height=ledger.height, deadline=deadline)
+    ledger.put(REQUEST, tx_id, allowed.encode())
+    _note_deadline(ledger, tx_id, deadline)
+    return ALLOWED
+
+
+def recent(ledger: Ledger, institution: bytes, dataset: bool) -> int:
+    """Return how many records, or datasets, an institution has asked for in this epoch, whatever came of it."""
+    return _recent(ledger, institution)[dataset]
+
+
+def _recent(ledger: Ledger, institution: bytes) -> tuple[int, int]:
+    stored = ledger.get(REQUEST, institution)
+    if stored is None:
+        return 0, 0
+    reader = Reader(stored, "requests of an epoch")
+    epoch, records, datasets = reader.u32(), reader.u32(), reader.u32()
+    reader.end()
+    return (records, datasets) if epoch == ledger.epoch else (0, 0)
+
+
+def _count(ledger: Ledger, institution: bytes, dataset: bool) -> None:
+    """The request counts in its epoch."""
+    records, datasets = _recent(ledger, institution)
+    ledger.put(REQUEST, institution, u32(ledger.epoch) + u32(records + (not dataset)) + u32(datasets + dataset))
 
 
 def may_act(ledger: Ledger, institution: bytes) -> bool:

@@ -16,7 +16,7 @@ from ledger.chain.transaction import Transaction
 from ledger.encoding import DIGEST, SHORT_ID, ZERO_DIGEST, Reader, u8, u32, u64
 from ledger.errors import Refused
 from ledger.messages.access import deadlines, due, holders_to_answer, judge, may_act
-from ledger.messages.request_state import RequestState
+from ledger.messages.request_state import ALLOWED, RequestState
 
 #: What a holder answers: the package is made; or there can be none, since the record is another patient's than the one
 #: named, since its key is destroyed, since no date of it is permitted, or since its stored bytes cannot be opened.
@@ -205,9 +205,10 @@ def allowed_request(ledger: Ledger, tx_id: bytes) -> RequestState:
         Refused: No request of this id was allowed.
     """
     stored = ledger.get(REQUEST, tx_id)
-    if stored is None:
+    request = None if stored is None else RequestState.decode(stored)
+    if request is None or request.stage != ALLOWED:
         raise Refused("request", "14", "no request of that id was allowed")
-    return RequestState.decode(stored)
+    return request
 
 
 def forbidden(ledger: Ledger, request: RequestState) -> str | None:
