@@ -18,6 +18,11 @@ def locator(rid: bytes, version: int) -> str:
     return f"{rid.hex()}.{version}"
 
 
+def versions_of(rid: bytes) -> dict[str, dict[str, str]]:
+    """Return the query for all versions of a record, which lie together in the order of ``_id``."""
+    return {"_id": {"$gte": f"{rid.hex()}.", "$lt": f"{rid.hex()}/"}}
+
+
 def pack(entries: Iterable[Entry]) -> bytes:
     """Return 126 bytes for each entry; the locator follows from rid and version."""
     return b"".join(

@@ -12,6 +12,7 @@ from shangmi import sm3
 from vault import envelope
 from vault.blind_index import BlindIndex
 from vault.entries import locator as locate
+from vault.entries import versions_of
 from vault.envelope import Context
 from vault.errors import Erased, Tampered, Unknown
 from vault.layout import Document, Layout
@@ -37,6 +38,28 @@ class Found:
     version: int
     resource_type: str
     erased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """One version as it can be handed to somebody else: who has both parts reads it, and nothing else of the patient.
+
+    Attributes:
+        envelope: The sealed bytes, whose SM3 digest stands on the chain.
+        data_key: The key that opens them, of this version alone.
+        owner: Token of its patient, or of the institution itself.
+        resource_type: FHIR type, by its number.
+        body: The resource.
+    """
+
+    envelope: bytes
+    data_key: bytes
+    owner: bytes
+    resource_type: int
+    body: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Released(type={self.resource_type})"
 
 
 class EnvelopeReader:
@@ -92,7 +115,16 @@ class Records:
             raise Unknown(f"there is no record {locator}")
         return self._open(document)
 
+    def release(self, rid: bytes, version: int) -> Released:
+        """Return one version with the key that opens it; raises as `open`."""
+        if (document := self._records.find_one({"_id": locate(rid, version)})) is None:
+            raise Unknown(f"there is no record {locate(rid, version)}")
+        return self._release(document)
+
     def _open(self, document: Document) -> dict[str, Any]:
+        return self._release(document).body
+
+    def _release(self, document: Document) -> Released:
         rid, version = document["rid"], document["version"]
         keys = self._owners.find([document["owner"]]).get(document["owner"])
         if "key" not in document or keys is None:
@@ -102,8 +134,18 @@ class Records:
             plain = envelope.open_(document["envelope"], data_key, rid, version, self._context)
         except Tampered as fault:
             raise Tampered(f"record {document['_id']}: {fault}") from None
-        body: dict[str, Any] = orjson.loads(plain)
-        return body
+        return Released(
+            bytes(document["envelope"]), data_key, bytes(document["owner"]), document["type"], orjson.loads(plain)
+        )
+
+    def versions(self, *, patient: str | None = None, rid: bytes = b"") -> list[tuple[bytes, int]]:
+        """Return id and version of everything that was ever sealed for a patient, or under a record's id, in order.
+
+        What was erased counts: its digest stays on the chain, or is on its way there.
+        """
+        wanted = versions_of(rid) if patient is None else {"owner": self._index.owner(patient)}
+        found = self._records.find(wanted, {"rid": 1, "version": 1})
+        return sorted((bytes(one["rid"]), int(one["version"])) for one in found)
 
     def find(
         self,

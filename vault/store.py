@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pymongo.database import Database
 
@@ -12,6 +13,7 @@ from vault.batches import Batches, Totals
 from vault.blind_index import BlindIndex
 from vault.bulk import Bulk
 from vault.cursors import Cursors
+from vault.entries import locator, versions_of
 from vault.envelope import Context
 from vault.exports import Exports
 from vault.extract import Extract
@@ -33,12 +35,17 @@ from vault.tallies import Tallies
 DEFAULT_POLICY = "region/default"
 
 
+#: What an erasure does to a sealed version, and to a landed message.
+_UNREADABLE: Final = {"$set": {"erased": True}, "$unset": {"key": "", "mac": "", "tokens": "", "summary": ""}}
+_FORGOTTEN: Final = {"$unset": {"key": "", "body": ""}}
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """What an erasure reached.
 
     Attributes:
-        existed: Whether the patient had a key.
+        existed: Whether the patient had a key, or whether there is such a record.
         records: Sealed versions that nobody can read any more.
         landed: Raw records that nobody can read any more.
         bulk: Large objects that are gone.
@@ -153,13 +160,26 @@ class Vault:
         """
         owner = self._index.owner(patient)
         existed = self._owners.erase(owner)
-        gone = {"$set": {"erased": True}, "$unset": {"key": "", "mac": "", "tokens": "", "summary": ""}}
-        records = self._layout["records"].update_many({"owner": owner, "erased": {"$ne": True}}, gone)
-        landed = self._layout["landing"].update_many(
-            {"owners": owner, "key": {"$exists": True}}, {"$unset": {"key": "", "body": ""}}
-        )
+        records = self._layout["records"].update_many({"owner": owner, "erased": {"$ne": True}}, _UNREADABLE)
+        landed = self._layout["landing"].update_many({"owners": owner, "key": {"$exists": True}}, _FORGOTTEN)
         self.persons.forget(owner)
         return Erasure(existed, records.modified_count, landed.modified_count, self.bulk.erase(owner))
+
+    def erase_record(self, rid: bytes, version: int | None = None) -> Erasure:
+        """The data keys of one record, or of one version of it, are gone, and the raw messages these came in.
+
+        A message that came with other patients' records stays, and so does one that repeated what was known already;
+        so do large objects, whose key is the patient's. Sent again, the record is sealed anew, as a new version. Call
+        it again after a crash.
+        """
+        wanted: Document = versions_of(rid) if version is None else {"_id": locator(rid, version)}
+        found = list(self._layout["records"].find(wanted, {"owner": 1, "order": 1}))
+        landed = 0
+        for one in found:  # before the mark: what a crash leaves is found again by the record that still has its key
+            raw = {"owners": [one["owner"]], "order": one["order"], "key": {"$exists": True}}
+            landed += self._layout["landing"].update_one(raw, _FORGOTTEN).modified_count
+        records = self._layout["records"].update_many({**wanted, "erased": {"$ne": True}}, _UNREADABLE)
+        return Erasure(bool(found), records.modified_count, landed)
 
     def summary(self) -> Summary:
         """Return the vault's numbers."""
