@@ -54,6 +54,7 @@ from ledger.messages.erasure import Erase, Tombstone
 from ledger.messages.key_grants import KeyGrant, Wrap
 from ledger.messages.provisions import Provision
 from ledger.messages.request_state import RequestState, Verdict, Voice
+from ledger.messages.review import Emergency, Given, Review
 from ledger.messages.sealed_summary import SEALED, Bundle, SealedSummary
 from ledger.proofs.checkpoint import Checkpoint, Cosignature, Note
 from ledger.proofs.receipts import EntryProof, ReceiptProof, Step, Trunk
@@ -177,6 +178,10 @@ EXAMPLES: dict[str, tuple[bytes, Decoder]] = {
         ).encode(),
         RequestState.decode,
     ),
+    "review.Emergency.decode": (
+        Emergency(blob(16), blob(16), 7, 1_007, (Given(blob(16), "no-treatment", True, 9),)).encode(), Emergency.decode,
+    ),
+    "review.Given.decode": (Given(blob(16), "danger-confirmed", False, 9).encode(), Given.decode),
     "request_state.Voice.decode": (Voice(blob(16), False, "purpose").encode(), Voice.decode),
     "motions.Motion.decode": (Motion(blob(16), "冻结一家", FREEZE, 40, 3).encode(), Motion.decode),
     "motions.decode_ballots": (encode_ballots(dict.fromkeys(ids(2), 1)), decode_ballots),
@@ -215,6 +220,9 @@ EXAMPLES: dict[str, tuple[bytes, Decoder]] = {
     ),
     "transaction.Transaction.decode: ERASE": (
         Erase(**HEADING, reason="patient", records=tuple((one, 2) for one in ids(2))).encode(), Erase.decode,
+    ),
+    "transaction.Transaction.decode: REVIEW": (
+        Review(**HEADING, request=blob(), reason="unexplained").encode(), Review.decode,
     ),
     "transaction.Transaction.decode: LATE_VOTE": (
         LateVote(**HEADING, vote=Vote(Ballot(COMMIT, 7, 2, 0, blob(), 2, blob()), blob(16), blob(64)).encode(),

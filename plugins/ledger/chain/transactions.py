@@ -14,13 +14,14 @@ from ledger.messages.approval import Approval
 from ledger.messages.consent import Consent
 from ledger.messages.delivery import Delivered, Received
 from ledger.messages.erasure import Erase
+from ledger.messages.review import Review
 
 #: Types beside SUBMIT_BATCH. A number once given is never given again.
 TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
     one.TYPE: one
     for one in (
         *(Propose, Vote),  # governance
-        *(AccessRequest, Approval, Delivered, Received, Consent, Erase),  # sharing
+        *(AccessRequest, Approval, Delivered, Received, Consent, Erase, Review),  # sharing
         *(LateVote, Missed, Finding),  # credit
     )
 }

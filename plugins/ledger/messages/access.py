@@ -21,7 +21,7 @@ from ledger.errors import Refused
 from ledger.messages.asked import Asked, RecordAsked, SelectionAsked, read_asked
 from ledger.messages.consent import Standing, standing
 from ledger.messages.erasure import erased
-from ledger.messages.provisions import PURPOSES, Question
+from ledger.messages.provisions import EMERGENCY, PURPOSES, Question
 from ledger.messages.request_state import (
     ALLOWED,
     AWAITS,
@@ -33,6 +33,7 @@ from ledger.messages.request_state import (
     read_ids,
     read_reader,
 )
+from ledger.messages.review import note_emergency
 
 #: Whole epochs that a request waits for the committee, as a proposal of governance does for votes.
 WAITING_EPOCHS: Final = 8
@@ -184,6 +185,8 @@ def allow(ledger: Ledger, tx_id: bytes, request: RequestState) -> str:
     allowed = replace(request, stage=ALLOWED, height=ledger.height, deadline=deadline)
     ledger.put(REQUEST, tx_id, allowed.encode())
     _note_deadline(ledger, tx_id, deadline)
+    if request.purpose == EMERGENCY:
+        note_emergency(ledger, tx_id, request.requester, request.holders[0])
     return ALLOWED
 
 

@@ -11,6 +11,8 @@ from ledger.encoding import Reader, listed, u8, u16, u64
 
 #: What data may be asked for; the number is the place. ``directory`` is being read in summaries, without a request.
 PURPOSES: Final = ("care", "emergency", "research", "claims", "public-health", "audit", "directory")
+#: Allowed without the patient's statement, and reviewed afterwards (``ledger.messages.review``).
+EMERGENCY: Final = "emergency"
 EVERY_PURPOSE: Final = frozenset(PURPOSES)
 FOREVER: Final = (1 << 64) - 1
 MAX_NAMED: Final = 64

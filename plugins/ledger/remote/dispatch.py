@@ -26,8 +26,8 @@ from ledger.remote.protocol import MAX_CIPHERTEXT, Method, Question, flag, optio
 Work = Callable[[Node], bytes]
 _MAX_LOCATOR: Final = 256
 _MAX_VOTE: Final = MAX_QC + 1_024
-#: Types of transaction that a person decides on, never a task: GOV_PROPOSE, GOV_VOTE, FINDING.
-OPERATORS_ONLY: Final = frozenset({2, 3, 11})
+#: Types of transaction that a person decides on, never a task: GOV_PROPOSE, GOV_VOTE, FINDING, REVIEW.
+OPERATORS_ONLY: Final = frozenset({2, 3, 11, 14})
 
 
 def work_of(question: Question, *, operator: bool) -> Work:

@@ -1,0 +1,159 @@
+"""The evidence of a dataset, gathered from a replica; ``ledger.proofs.dataset_evidence`` verifies it without one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ledger.chain.block import Block
+from ledger.chain.leaves import Leaves
+from ledger.chain.merkle import Levels, inclusion_path
+from ledger.chain.smt import state_key
+from ledger.chain.state import ONLY, REQUEST, ROSTER, SEEN
+from ledger.chain.transactions import open_transaction
+from ledger.chain.validators import institution_id
+from ledger.encoding import u32
+from ledger.errors import Behind
+from ledger.messages.approval import Approval
+from ledger.messages.request_state import ALLOWED, RequestState
+from ledger.proofs.dataset_evidence import BlockShown, Evidence, Named, RecordsShown, StateShown
+from ledger.proofs.multiproof import multiproof
+from ledger.proofs.receipt_proving import trunk
+from sharing.errors import Malformed, NotYet
+
+if TYPE_CHECKING:
+    from ledger.chain.replica import Replica, ReplicaView
+    from ledger.proofs.checkpoint import Note
+
+Place = tuple[int, int]
+"""Height, and transaction in the block."""
+
+
+def gather(
+    replica: Replica,
+    request_tx: bytes,
+    records: Iterable[tuple[bytes, int]],
+    *,
+    holder: str | None = None,
+    note: Note | None = None,
+) -> bytes:
+    """Return the evidence of a dataset, as of the replica's present head.
+
+    Args:
+        replica: One that executed the blocks of the request; another has no receipts of them.
+        request_tx: Id of the ACCESS_REQ.
+        records: ``rid`` and version of every source record, in any order.
+        holder: Whose records, by its id in region.yaml; may be left out where one holder is asked.
+        note: An auditor's checkpoint to put in; left out where it is above the head.
+
+    Raises:
+        NotYet: The request does not stand allowed here, or a record is in no final block so far.
+        Malformed: Several holders are asked, and none is named.
+    """
+    view = replica.view
+    value = view.state(REQUEST, request_tx)
+    state = None if value is None else RequestState.decode(value)
+    if value is None or state is None or state.stage != ALLOWED:
+        raise NotYet("evidence: the request does not stand allowed up to this replica's head")
+    if holder is None and len(state.holders) != 1:
+        raise Malformed("evidence: several holders are asked; name whose records these are")
+    submitter = institution_id(holder) if holder is not None else state.holders[0]
+    chosen = _places(replica, view, submitter, records)
+    messages = _messages(replica, view, request_tx, state)
+    blocks, shown = _shown(replica, chosen, messages)
+    heights = [height for height in blocks if height < view.head.height]
+    history = multiproof(heights, view.head.height, replica.history_node) if heights else []
+    try:
+        stem = trunk(replica, view)
+    except Behind as error:
+        raise NotYet(str(error)) from None
+    return Evidence(
+        stem, _note(replica, view, note), _state(view, ROSTER, ONLY), _state(view, REQUEST, request_tx),
+        tuple(blocks.values()), tuple(history), tuple(shown),
+    ).encode()  # fmt: skip
+
+
+def _places(
+    replica: Replica, view: ReplicaView, submitter: bytes, records: Iterable[tuple[bytes, int]]
+) -> dict[Place, list[int]]:
+    """Return the chosen leaves of each batch, ascending."""
+    keys = sorted({rid + u32(version) for rid, version in records})
+    found = replica.places(submitter, keys, view.head.height)
+    if len(found) != len(keys):
+        raise NotYet(f"evidence: {len(keys) - len(found)} of {len(keys)} records are in no final block so far")
+    chosen: dict[Place, list[int]] = defaultdict(list)
+    for one in found.values():
+        chosen[one.height, one.tx].append(one.leaf)
+    return {place: sorted(leaves) for place, leaves in chosen.items()}
+
+
+def _messages(replica: Replica, view: ReplicaView, request_tx: bytes, state: RequestState) -> dict[Place, bytes]:
+    """Return the receipts of the request and of each voice, by where they stand."""
+    seen = view.state(SEEN, request_tx)
+    if seen is None:
+        raise NotYet("evidence: the request is in no final block")
+    first = int.from_bytes(seen, "big")
+    found = dict[Place, bytes]()
+    for height, (encoded, _) in enumerate(replica.blocks(range(first, state.height + 1)), first):
+        transactions = Block.decode(encoded).transactions
+        for place, data in enumerate(transactions):
+            tx = open_transaction(data)
+            if tx.tx_id == request_tx or (isinstance(tx, Approval) and tx.request == request_tx):
+                receipts = replica.receipts(height)
+                if len(receipts) != len(transactions):
+                    raise NotYet(f"evidence: this replica has no receipts of block {height}; ask one that executed it")
+                found[height, place] = receipts[place]
+    return found
+
+
+def _shown(
+    replica: Replica, chosen: dict[Place, list[int]], messages: dict[Place, bytes]
+) -> tuple[dict[int, BlockShown], list[RecordsShown]]:
+    blocks, shown = dict[int, BlockShown](), list[RecordsShown]()
+    wanted: dict[int, list[int]] = defaultdict(list)
+    for height, place in sorted({*chosen, *messages}):
+        wanted[height].append(place)
+    for height, places in wanted.items():
+        block = Block.decode(replica.block(height)[0])
+        receipts = [messages.get((height, one), b"") for one in places]
+        named = [
+            Named(place, block.transactions[place], receipt) for place, receipt in zip(places, receipts, strict=True)
+        ]
+        path = _path(places, block.transactions)
+        spoken = [one.place for one in named if one.receipt]
+        receipt_path = _path(spoken, replica.receipts(height)) if spoken else ()
+        blocks[height] = BlockShown(block.header.encode(), tuple(named), path, receipt_path)
+        shown += _records(replica, height, places, chosen)
+    return blocks, shown
+
+
+def _records(
+    replica: Replica, height: int, places: Sequence[int], chosen: dict[Place, list[int]]
+) -> Iterator[RecordsShown]:
+    for place in places:
+        if (indices := chosen.get((height, place))) is None:
+            continue
+        levels = Leaves.decode(replica.body(height, place)).levels
+        leaves = b"".join(levels.node(0, one) for one in indices)
+        yield RecordsShown(tuple(indices), leaves, tuple(multiproof(indices, len(levels), levels.node)))
+
+
+def _path(places: Sequence[int], leaves: Sequence[bytes]) -> tuple[bytes, ...]:
+    levels = Levels.over(leaves)
+    return tuple(multiproof(places, len(leaves), levels.node))
+
+
+def _state(view: ReplicaView, kind: int, identity: bytes) -> StateShown:
+    value = view.state(kind, identity)
+    if value is None:
+        raise RuntimeError("an entry vanished between two reads of one state")
+    return StateShown(value, view.tree.prove(state_key(kind, identity)))
+
+
+def _note(replica: Replica, view: ReplicaView, note: Note | None) -> tuple[bytes, tuple[bytes, ...]]:
+    if note is None or note.checkpoint.height > view.head.height:
+        return b"", ()
+    height, size = note.checkpoint.height, view.head.height
+    path = [] if height == size else inclusion_path(height, size, replica.history_node)
+    return note.encode(), tuple(path)
