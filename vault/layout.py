@@ -52,6 +52,8 @@ INDEXES: Final = {
     "identity_questions": [IndexModel("owners"), IndexModel("state")],
     "rhythm": [IndexModel([("source", 1), ("begins", 1)])],
     "shapes": [IndexModel([("source", 1), ("at", 1)])],
+    "shares": [IndexModel([("owner", 1)]), IndexModel([("request", 1)]), IndexModel("narrowed", sparse=True)],
+    "consents": [IndexModel([("owner", 1), ("sequence", 1)])],
     "quarantine": [IndexModel([("state", 1), ("code", 1)]), IndexModel([("batch", 1), ("state", 1)])],
 }
 

@@ -12,6 +12,7 @@ from vault.alerts import Alerts
 from vault.batches import Batches, Totals
 from vault.blind_index import BlindIndex
 from vault.bulk import Bulk
+from vault.consents import Consents
 from vault.cursors import Cursors
 from vault.entries import locator, versions_of
 from vault.envelope import Context
@@ -28,6 +29,7 @@ from vault.records import Records
 from vault.rhythm import Rhythm
 from vault.settling import Settler
 from vault.shapes import Shapes
+from vault.shares import Shares
 from vault.summaries import Summaries
 from vault.tallies import Tallies
 
@@ -114,6 +116,8 @@ class Vault:
         summaries: What others may read without asking.
         extract: Many patients' records, for exports.
         exports: How far those are.
+        shares: Who is in the datasets that left.
+        consents: What patients signed, and where the paper lies.
         tallies: What could not be read fully, and codes without a standard one, by volume.
 
     Raises:
@@ -149,6 +153,7 @@ class Vault:
         self.records = Records(layout, index, self._owners, context)
         self.persons = Persons(layout, index)
         self.exports = Exports(layout)
+        self.shares, self.consents = Shares(layout), Consents(layout, keystore)
         self.extract = Extract(layout, index, self._owners, context, self.persons)
 
     def erase(self, patient: str) -> Erasure:

@@ -1,0 +1,135 @@
+"""What patients of this institution signed, number by number: the statements it filed, and where the paper lies.
+
+Of a form the chain has a digest made with a secret salt. Salt and reference are here, sealed, so that the institution
+can show which paper a statement rests on, and nobody else can try out papers. They outlive an erasure of the patient's
+records: they are the proof that sharing was allowed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from pymongo import ReplaceOne
+
+from shangmi import hmac_sm3
+from vault import box
+from vault.keystore import FileKeystore
+from vault.layout import Document, Layout
+
+SALT: Final = 32
+_FORM: Final = b"XL/FORM/1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a statement on paper rests on.
+
+    Attributes:
+        reference: Where the paper lies, in the institution's own words.
+        digest: SM3 of its scan, hex; "" where there is none.
+        salt: 32 secret bytes.
+    """
+
+    reference: str
+    digest: str
+    salt: bytes
+
+    @classmethod
+    def of(cls, reference: str, digest: str = "") -> Form:
+        """Return the form with a fresh salt."""
+        return cls(reference, digest, secrets.token_bytes(SALT))
+
+    @property
+    def on_chain(self) -> bytes:
+        """What the chain has of it: HMAC-SM3 under the salt, 32 bytes."""
+        return hmac_sm3(self.salt, _FORM + orjson.dumps([self.reference, self.digest]))
+
+    def __repr__(self) -> str:
+        return "Form(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """One statement that was signed here.
+
+    Attributes:
+        owner: The patient's token.
+        sequence: Its number.
+        will: The statement's state value as it will stand, without its height: what was permitted and denied.
+        tx: The signed transaction.
+    """
+
+    owner: bytes
+    sequence: int
+    will: bytes
+    tx: bytes
+
+
+class Consents:
+    """The filed statements of one institution."""
+
+    def __init__(self, layout: Layout, keystore: FileKeystore) -> None:
+        self._consents, self._patients = layout["consents"], layout["patients"]
+        self._box = keystore.sealing_secret("XL/CONSENT-FORM/1")
+
+    def known(self, owners: Collection[bytes]) -> set[bytes]:
+        """Return those of these patients of whom anything was ever sealed here."""
+        ever: list[Document] = [{"salt": {"$exists": True}}, {"erased": {"$exists": True}}]
+        wanted = {"_id": {"$in": list(owners)}, "$or": ever}
+        return {bytes(one["_id"]) for one in self._patients.find(wanted, {"_id": 1})}
+
+    def withheld(self, owners: Collection[bytes]) -> set[bytes]:
+        """Return those of these patients who are kept out of summaries."""
+        wanted = {"_id": {"$in": list(owners)}, "withheld": True}
+        return {bytes(one["_id"]) for one in self._patients.find(wanted, {"_id": 1})}
+
+    def note(self, filed: Iterable[tuple[Filed, Form | None]]) -> None:
+        """These statements were signed; noted before they are posted, so that a killed filing can go on.
+
+        A number that lapsed on its way is given again, with another statement.
+        """
+        operations = [ReplaceOne({"_id": _place(one)}, self._document(one, form), upsert=True) for one, form in filed]
+        if operations:
+            self._consents.bulk_write(operations, ordered=False)
+
+    def _document(self, filed: Filed, form: Form | None) -> Document:
+        document: Document = {
+            "owner": filed.owner, "sequence": filed.sequence, "will": filed.will, "tx": filed.tx,
+        }  # fmt: skip
+        if form is not None:
+            plain = {"reference": form.reference, "digest": form.digest, "salt": form.salt.hex()}
+            document["form"] = box.seal(self._box, orjson.dumps(plain), b"XL/CONSENT-FORM/1\0" + _place(filed))
+        return document
+
+    def newest(self, owners: Collection[bytes]) -> dict[bytes, Filed]:
+        """Return of each of these patients the last statement filed here, as far as there is one."""
+        found = self._consents.find({"owner": {"$in": list(owners)}}).sort("sequence", 1)
+        return {bytes(one["owner"]): _filed(one) for one in found}
+
+    def history(self, owner: bytes) -> list[tuple[Filed, Form | None]]:
+        """Return what a patient signed, oldest first, with the papers it rests on.
+
+        Raises:
+            Tampered: A stored reference is not the one that was sealed.
+        """
+        found = self._consents.find({"owner": owner}).sort("sequence", 1)
+        return [(_filed(one), self._form(one)) for one in found]
+
+    def _form(self, document: Mapping[str, Any]) -> Form | None:
+        if "form" not in document:
+            return None
+        aad = b"XL/CONSENT-FORM/1\0" + document["_id"]
+        plain = orjson.loads(box.open_(self._box, document["form"], aad, "reference of a consent form"))
+        return Form(plain["reference"], plain["digest"], bytes.fromhex(plain["salt"]))
+
+
+def _place(filed: Filed) -> bytes:
+    return filed.owner + filed.sequence.to_bytes(8, "big")
+
+
+def _filed(document: Mapping[str, Any]) -> Filed:
+    return Filed(bytes(document["owner"]), int(document["sequence"]), bytes(document["will"]), bytes(document["tx"]))
