@@ -19,8 +19,12 @@ from ledger.messages.access import deadlines, due, holders_to_answer, judge, may
 from ledger.messages.request_state import ALLOWED, RequestState
 
 #: What a holder answers: the package is made; or there can be none, since the record is another patient's than the one
-#: named, since its key is destroyed, since no date of it is permitted, or since its stored bytes cannot be opened.
-ANSWERS: Final = ("delivered", "other-patient", "erased", "not-permitted", "unreadable")
+#: named, since its key is destroyed, since no date of it is permitted, or since its stored bytes cannot be opened; and
+#: none to a dataset since nobody is meant, since more is meant than was asked for, or since persons could be recognised.
+ANSWERS: Final = (
+    *("delivered", "other-patient", "erased", "not-permitted", "unreadable"),
+    *("nobody", "too-many", "risk-too-high"),
+)
 GIVEN: Final = "delivered"
 
 
