@@ -155,7 +155,7 @@ def test_a_dataset_for_research_waits_for_the_committee_and_without_ethics_appro
     assert (outcome.code, found.allowed, found.pending, found.policies) == (PENDING, False, True, ("research.dataset",))
     state = RequestState.decode(ledger.get(REQUEST, ethical.tx_id) or b"")
     assert (state.most, state.stage, state.height, state.deadline, state.recent) == (5_000, WAITING, 7, 807, 1)
-    large = replace(ethical, asked=replace(selection, most=1_000_001))
+    large = replace(ethical, asked=SelectionAsked(sm3(b"another"), 1_000_001))
     assert verdict(ledger, large).policies == ("never.whole-region",)
     assert ledger.get(REQUEST, large.tx_id) is None
 
@@ -167,17 +167,17 @@ def test_requests_are_counted_by_kind_and_epoch_whatever_comes_of_them_and_too_m
         patient=ZERO_DIGEST, purpose="audit",
     )  # fmt: skip
     for number in range(20):
-        nonce = number.to_bytes(16, "big")
-        denied = verdict(ledger, replace(many, purpose="care", nonce=nonce)) if number % 2 else None
+        one = replace(many, asked=SelectionAsked(sm3(b"%d" % number), 5))
+        denied = verdict(ledger, replace(one, purpose="care")) if number % 2 else None
         assert denied is None or not denied.allowed
-        assert denied or verdict(ledger, replace(many, nonce=nonce)).allowed
+        assert denied or verdict(ledger, one).allowed
     assert (recent(ledger, REGULATOR, True), recent(ledger, REGULATOR, False)) == (20, 0)
     assert verdict(ledger, many).policies == ("rate.datasets",)
     assert recent(ledger, WEST, True) == recent(ledger, WEST, False) == 0
     record = replace(many, asked=tx.asked)
     assert verdict(ledger, record).pending  # records are counted apart
     ledger.epoch = 1
-    assert verdict(ledger, replace(many, nonce=bytes(16))).allowed
+    assert verdict(ledger, many).allowed
     assert (recent(ledger, REGULATOR, True), recent(ledger, REGULATOR, False)) == (1, 0)
 
 

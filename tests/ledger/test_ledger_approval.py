@@ -28,7 +28,7 @@ from ledger.chain.transactions import open_transaction
 from ledger.contracts.policy import NO_RULES
 from ledger.encoding import u64
 from ledger.errors import Malformed
-from ledger.messages.access import AccessRequest
+from ledger.messages.access import AccessRequest, request_of
 from ledger.messages.approval import Approval, read_approval
 from ledger.messages.asked import SelectionAsked
 from ledger.messages.delivery import Delivered, overdue
@@ -145,8 +145,9 @@ def test_delivery_is_judged_with_the_facts_of_the_request_not_with_later_ones(ch
     ledger = chain.ledger
     ledger.approve(chain.tx, LAB, HOME)
     for number in range(30):
-        ledger.run(chain.request(nonce=number.to_bytes(16, "big")))
-    assert Verdict.decode(DENIED, ledger.run(chain.request()).detail).policies == ("rate.datasets",)
+        ledger.run(chain.request(asked=SelectionAsked(sm3(b"%d" % number), 100)))
+    again = chain.request(asked=SelectionAsked(sm3(b"once more"), 100))
+    assert Verdict.decode(DENIED, ledger.run(again).detail).policies == ("rate.datasets",)
     ledger.run(chain.delivered())
 
 
@@ -214,9 +215,32 @@ def test_what_is_decided_is_decided(chain: Waiting) -> None:
 
 def test_an_approval_of_nothing_or_of_a_denied_request_is_refused(chain: Waiting) -> None:
     assert chain.ledger.refuse(chain.says(LAB, request=sm3(b"no request"))) == "request"
-    denied = chain.request(purpose="care")
+    denied = chain.request(purpose="care", asked=SelectionAsked(sm3(b"another file"), 100))
     assert chain.ledger.run(denied).code == DENIED
     assert chain.ledger.refuse(chain.ledger.approval(denied, LAB)) == "request"
+
+
+def test_the_same_file_signed_anew_is_no_second_request_as_long_as_the_first_stands(chain: Waiting) -> None:
+    ledger = chain.ledger
+    assert request_of(ledger, WEST, FILE) == chain.tx.tx_id
+    assert ledger.refuse(chain.request()) == "request file"
+    ledger.approve(chain.tx, LAB, HOME)
+    assert ledger.refuse(chain.request()) == "request file"
+    # Another institution cannot take the name of a file away from its requester, nor stand in its place.
+    other = replace(chain.request(), **ledger.heading(HOME), answer_key=key_of(HOME))
+    assert ledger.run(other).code == DENIED
+    assert request_of(ledger, WEST, FILE) == chain.tx.tx_id
+
+
+def test_a_denied_file_may_be_asked_with_again_once_the_reason_is_gone(chain: Waiting) -> None:
+    ledger, policies = chain.ledger, chain.ledger.policies
+    file = SelectionAsked(sm3(b"another file"), 100)
+    ledger.policies = b""
+    denied = chain.request(asked=file)
+    assert ledger.run(denied).code == DENIED and request_of(ledger, WEST, file.digest) == denied.tx_id
+    ledger.policies = policies
+    again = chain.request(asked=file)
+    assert ledger.run(again).code == PENDING and request_of(ledger, WEST, file.digest) == again.tx_id
 
 
 def test_nobody_is_overdue_on_what_waits_or_was_refused(chain: Waiting) -> None:

@@ -164,7 +164,7 @@ def permits(
     if not ledger.policies:
         own = action == "upload" and people[principal].class_ in ("A", "B", "C") and set(owners) == {principal}
         return Decision(own, PERMITTED if own else NO_RULES)
-    facts = {one: _facts(ledger, registration) for one, registration in people.items()}
+    facts = {one: party_facts(ledger, registration) for one, registration in people.items()}
     return _opened(ledger.policies).decide(
         Question(
             action=action, principal=facts[principal], owners=tuple(facts[one] for one in owners),
@@ -182,5 +182,6 @@ def _registration(ledger: Ledger, id_: bytes) -> Registration:
     return found
 
 
-def _facts(ledger: Ledger, one: Registration) -> PartyFacts:
+def party_facts(ledger: Ledger, one: Registration) -> PartyFacts:
+    """Return an institution as the rules see it now."""
     return PartyFacts(one.name, one.class_, one.party, one.standing, credit_of(ledger, one.id).score)

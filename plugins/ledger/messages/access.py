@@ -146,11 +146,13 @@ class AccessRequest(Transaction):
         """The request is decided or waits for the committee; unless it is denied it stands in the state. It is counted.
 
         Raises:
-            Refused: A holder is nobody who could answer, the key is not the requester's, or the link is broken.
+            Refused: A holder is nobody who could answer, the key is not the requester's, the link is broken, or the
+                sender asked with this very file before.
         """
-        self._check_parties(ledger)
-        request = self._facts(ledger)
+        request = self.facts(ledger)
         verdict = decide(ledger, request)
+        if not request.is_record:
+            ledger.put(REQUEST, self.sender + request.digest, self.tx_id)
         _count(ledger, self.sender, dataset=not request.is_record)
         if verdict.allowed:
             allow(ledger, self.tx_id, request)
@@ -158,6 +160,19 @@ class AccessRequest(Transaction):
             last = ledger.height + WAITING_EPOCHS * ledger.parameters.epoch_blocks
             ledger.put(REQUEST, self.tx_id, replace(request, stage=WAITING, deadline=last).encode())
         return Outcome(verdict.code, verdict.encode())
+
+    def facts(self, ledger: Ledger) -> RequestState:
+        """Return what the rules are asked about, as it would stand in the next block.
+
+        Raises:
+            Refused: As ``execute``; the signature is not looked at.
+        """
+        self._check_parties(ledger)
+        found = self._asked(ledger)
+        before = None if found.is_record else request_of(ledger, self.sender, found.digest)
+        if before is not None and ledger.get(REQUEST, before) is not None:
+            raise Refused("request file", "14", "the sender asked with this very file before; make a new one")
+        return found
 
     def _check_parties(self, ledger: Ledger) -> None:
         requester = ledger.roster.registration(self.sender)
@@ -167,7 +182,7 @@ class AccessRequest(Transaction):
             if one == self.sender or not may_act(ledger, one):
                 raise Refused("holder", "14", "a holder is the requester, is not registered, or is not active")
 
-    def _facts(self, ledger: Ledger) -> RequestState:
+    def _asked(self, ledger: Ledger) -> RequestState:
         if isinstance(self.asked, RecordAsked):
             leaf = self.asked.check(ledger, self.holders[0])
             what = leaf.rid, leaf.version, leaf.resource_type, leaf.ct_digest, 1
@@ -188,6 +203,17 @@ def allow(ledger: Ledger, tx_id: bytes, request: RequestState) -> str:
     if request.purpose == EMERGENCY:
         note_emergency(ledger, tx_id, request.requester, request.holders[0])
     return ALLOWED
+
+
+def request_of(ledger: Ledger, requester: bytes, digest: bytes) -> bytes | None:
+    """Return the id of the last ACCESS_REQ by which an institution asked with a request file, or None.
+
+    Args:
+        ledger: A ledger.
+        requester: The institution, by id.
+        digest: The file's ``request_digest``.
+    """
+    return ledger.get(REQUEST, requester + digest)
 
 
 def recent(ledger: Ledger, institution: bytes, dataset: bool) -> int:
