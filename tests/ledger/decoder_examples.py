@@ -52,6 +52,7 @@ from ledger.messages.consent import Consent, ConsentState
 from ledger.messages.delivery import Delivered, DeliveryState, Received
 from ledger.messages.erasure import Erase, Tombstone
 from ledger.messages.key_grants import KeyGrant, Wrap
+from ledger.messages.notice import Notice, NoticeState
 from ledger.messages.provisions import Provision
 from ledger.messages.request_state import RequestState, Verdict, Voice
 from ledger.messages.review import Emergency, Given, Review
@@ -168,6 +169,7 @@ EXAMPLES: dict[str, tuple[bytes, Decoder]] = {
     "delivery.DeliveryState.decode": (
         DeliveryState("delivered", blob(), blob(), 3, 900, 40, 44).encode(), DeliveryState.decode,
     ),
+    "notice.NoticeState.decode": (NoticeState("recut", 15, 40, blob(), blob(), 44).encode(), NoticeState.decode),
     "request_state.Verdict.decode": (
         Verdict(False, "forbidden", blob(), ("一条规则", "other")).encode(), lambda data: Verdict.decode(DENIED, data),
     ),
@@ -220,6 +222,15 @@ EXAMPLES: dict[str, tuple[bytes, Decoder]] = {
     ),
     "transaction.Transaction.decode: ERASE": (
         Erase(**HEADING, reason="patient", records=tuple((one, 2) for one in ids(2))).encode(), Erase.decode,
+    ),
+    "transaction.Transaction.decode: NOTICE": (
+        Notice(**HEADING, request=blob(), holder=blob(16), step="raised", affected=15).encode(), Notice.decode,
+    ),
+    "transaction.Transaction.decode: NOTICE of a package cut anew": (
+        Notice(
+            **HEADING, request=blob(), holder=blob(16), step="recut", package=blob(), manifest=blob(),
+        ).encode(),
+        Notice.decode,
     ),
     "transaction.Transaction.decode: REVIEW": (
         Review(**HEADING, request=blob(), reason="unexplained").encode(), Review.decode,

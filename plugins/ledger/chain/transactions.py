@@ -14,6 +14,7 @@ from ledger.messages.approval import Approval
 from ledger.messages.consent import Consent
 from ledger.messages.delivery import Delivered, Received
 from ledger.messages.erasure import Erase
+from ledger.messages.notice import Notice
 from ledger.messages.review import Review
 
 #: Types beside SUBMIT_BATCH. A number once given is never given again.
@@ -21,7 +22,7 @@ TRANSACTIONS: Final[dict[int, type[Transaction]]] = {
     one.TYPE: one
     for one in (
         *(Propose, Vote),  # governance
-        *(AccessRequest, Approval, Delivered, Received, Consent, Erase, Review),  # sharing
+        *(AccessRequest, Approval, Delivered, Received, Consent, Erase, Notice, Review),  # sharing
         *(LateVote, Missed, Finding),  # credit
     )
 }
