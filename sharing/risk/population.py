@@ -154,19 +154,17 @@ class Population:
         classes, count = grouped([lifted[:, at] for at in range(len(sizes))], sizes, len(lifted))
         rows, heads = _summed(classes, self.rows, count), self.heads.count(classes, count)
         out = heads < demands.k
-        spreads = [one.spread(classes, count) for one in self._watched(demands)]
+        enough = int(rows[out].sum()) <= allowed
+        spreads = [one.spread(classes, count) for one in self.sensitive] if enough and _watches(demands) else []
         if demands.l > 1:
             for one in spreads:
                 out |= one.diversity(count) < demands.l
         certain = int(rows[out].sum())
-        if demands.t < 1_000:
+        if spreads and demands.t < 1_000:
             out = self._close(spreads, demands.t, out, rows, allowed)
         suppressed = int(rows[out].sum())
         loss = self._loss(levels, lifted, out[classes], suppressed)
         return Outcome(levels, classes, rows, heads, out, suppressed, certain, loss)
-
-    def _watched(self, demands: Demands) -> list[Sensitive]:
-        return self.sensitive if demands.l > 1 or demands.t < 1_000 else []
 
     def _close(
         self, spreads: list[Spread], t: int, out: NDArray[np.bool_], rows: NDArray[np.int64], allowed: int
@@ -207,6 +205,11 @@ class Population:
                 ]
             )
         return found
+
+
+def _watches(demands: Demands) -> bool:
+    """Whether anything is asked of sensitive columns."""
+    return demands.l > 1 or demands.t < 1_000
 
 
 def _sensitive(

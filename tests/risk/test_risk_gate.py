@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import pyarrow as pa
+import pyarrow as pa  # noqa: TID253  (Airflow loads no tests)
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
