@@ -37,10 +37,13 @@ from ledger.chain.genesis import DEFAULT_POLICY, Genesis
 from ledger.chain.leaves import leaves_of
 from ledger.chain.replica import Replica, ReplicaView
 from ledger.chain.sampling import EnvelopeSource, check_envelopes
-from ledger.chain.state import INSTITUTION, InstitutionState
+from ledger.chain.state import INSTITUTION, REQUEST, InstitutionState
 from ledger.chain.transaction import Transaction
 from ledger.chain.validators import institution_id, key_id
+from ledger.encoding import DIGEST
 from ledger.errors import Refused
+from ledger.messages.manifest_word import manifest_message
+from ledger.messages.request_state import ALLOWED, RequestState
 from ledger.proofs.checkpoint import Checkpoint, Note, cosign
 from ledger.proofs.proving import prove
 from schemas.records import Entry
@@ -192,6 +195,26 @@ class Node:
         key, checkpoint = self._pen.key(view), Checkpoint.of(self.replica.header(height))
         signed = cosign(checkpoint, self.institution, key.public.bytes, key, self._clock())
         return Note(checkpoint, (signed,)).encode()
+
+    def sign_manifest(self, request: bytes, digest: bytes) -> bytes:
+        """Return this holder's signature on the manifest of a dataset (section 14).
+
+        Args:
+            request: Id of the ACCESS_REQ that the dataset answers.
+            digest: SM3 of the manifest.
+
+        Raises:
+            Refused: The request does not stand allowed in this node's own replica, or asks others.
+            Halted: There is no key here, or this replica is halted.
+        """
+        view = self._judgement.view()
+        stored = view.state(REQUEST, request)
+        found = None if stored is None or len(request) != DIGEST else RequestState.decode(stored)
+        if found is None or found.stage != ALLOWED or self.id not in found.holders:
+            raise Refused("manifest", "14", f"no request of that id stands allowed that asks {self.institution}")
+        if len(digest) != DIGEST:
+            raise Refused("manifest", "14", f"a digest of {len(digest)} bytes, expected {DIGEST}")
+        return self._pen.key(view).sign(manifest_message(self.genesis.chain_id, self.id, request, digest))
 
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica; Malformed where the bytes are none."""

@@ -67,6 +67,10 @@ class Notary(Protocol):
         """Return this auditor's signed checkpoint of one of its own final blocks."""
         ...
 
+    def sign_manifest(self, request: bytes, digest: bytes) -> bytes:
+        """Return the holder's signature on the manifest of a dataset that answers an allowed request."""
+        ...
+
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica."""
         ...

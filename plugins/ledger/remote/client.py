@@ -140,6 +140,12 @@ class RemoteNode:
         """Return this auditor's signed checkpoint of one of its own final blocks."""
         return self._ask(Method.COSIGN, u64(height), lambda reader: reader.var(MAX_NOTE))
 
+    def sign_manifest(self, request: bytes, digest: bytes) -> bytes:
+        """Return the holder's signature on the manifest of a dataset that answers an allowed request."""
+        if len(request) != DIGEST or len(digest) != DIGEST:
+            raise Refused("manifest", "14", "expected a request's id and a digest, 32 bytes each")
+        return self._ask(Method.SIGN_MANIFEST, request + digest, lambda reader: reader.take(SIGNATURE))
+
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by the node's own replica."""
 

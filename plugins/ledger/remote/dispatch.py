@@ -15,7 +15,7 @@ from ledger.agreement.proposal import MAX_BLOCK, MAX_BODY, MAX_TC
 from ledger.chain.leaves import Leaves, entries_of
 from ledger.chain.transaction import MAX_TRANSACTION, Transaction
 from ledger.chain.transactions import open_transaction
-from ledger.encoding import Reader, listed, u32, u64, var
+from ledger.encoding import DIGEST, Reader, listed, u32, u64, var
 from ledger.errors import Refused
 from ledger.exchange import MAX_LISTED
 from ledger.node import Node
@@ -111,6 +111,11 @@ def _decrypt(reader: Reader) -> Work:
 def _cosign(reader: Reader) -> Work:
     height = reader.u64()
     return lambda node: var(node.cosign(height))
+
+
+def _sign_manifest(reader: Reader) -> Work:
+    request, digest = reader.take(DIGEST), reader.take(DIGEST)
+    return lambda node: node.sign_manifest(request, digest)
 
 
 def _fate(reader: Reader) -> Work:
@@ -234,4 +239,5 @@ _READERS: Final[dict[Method, Callable[[Reader], Work]]] = {
     Method.DECRYPT: _decrypt,
     Method.COSIGN: _cosign,
     Method.OPEN_ROUND: _open_round,
+    Method.SIGN_MANIFEST: _sign_manifest,
 }

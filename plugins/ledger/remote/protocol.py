@@ -43,6 +43,7 @@ class Method(IntEnum):
     DECRYPT = 18
     COSIGN = 19
     OPEN_ROUND = 20
+    SIGN_MANIFEST = 21
 
 
 @dataclass(frozen=True, slots=True)
