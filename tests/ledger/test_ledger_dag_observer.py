@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from region_simulation import COMMIT, PREPARE, RegionSimulation
+from sharing_world import SharingRegion
 
 from ledger.agreement.certificate import QuorumCertificate
 from ledger.agreement.observer import Observer
 from ledger.agreement.place import PROPOSAL, Place
 from ledger.agreement.proposal import Proposal
 from ledger.chain.replica import Replica
-from ledger.chain.validators import institution_id
+from ledger.chain.validators import institution_id, key_id
 from ledger.contracts.governance import Propose
 from ledger.contracts.member_changes import Freeze
+from ledger.messages.access import AccessRequest
+from ledger.messages.asked import SelectionAsked
+from ledger.messages.delivery import Delivered
 from ledger.node import Node
 from shangmi import sm3
 
@@ -182,3 +189,36 @@ def test_what_asks_for_a_block_is_told_of_and_rubbish_batches_and_facts_for_cred
     assert observer.messages() == frozenset()
     region.exchange.post_submission(signed, b"")
     assert observer.messages() == {sm3(signed)}
+
+
+def final(region: RegionSimulation) -> None:
+    """What is offered is final and the observer can fetch it."""
+    proposal = region.producer().propose(region.exchange.submissions(), 0, None)
+    assert proposal is not None
+    found = region.finish(proposal)
+    region.exchange.post_final(region.node("hospital-east").height, found)
+
+
+def test_an_allowed_request_is_told_of_until_its_holders_have_answered(
+    mongo: MongoClient[dict[str, Any]], tmp_path: Path
+) -> None:
+    region = SharingRegion(mongo, tmp_path, f"t{sm3(str(tmp_path).encode()).hex()[:12]}")
+    try:
+        node = Node(region.genesis, "observer", None, region.nodes["lab-centre"].replica, None, {}, lambda: 0)
+        observer, commission, east = Observer(node, region.exchange), "health-commission", region.node("hospital-east")
+        key = region.genesis.validators.member(institution_id(commission))
+        assert key is not None
+        asked = AccessRequest(
+            **region.node(commission).heading(), asked=SelectionAsked(bytes(32), 10), holders=(east.id,),
+            purpose="public-health", answer_key=key_id(key.public_key),
+        )  # fmt: skip
+        region.exchange.post_submission(region.node(commission).sign(asked), b"")
+        assert observer.allowed() == frozenset(), "it is offered and not yet decided"
+        final(region)
+        assert observer.allowed() == {asked.tx_id}
+        answer = Delivered(**east.heading(), request=asked.tx_id, answer="nobody")
+        region.exchange.post_submission(east.sign(answer), b"")
+        final(region)
+        assert observer.allowed() == frozenset()
+    finally:
+        region.close()

@@ -12,7 +12,7 @@ from ledger.agreement.place import Place
 from ledger.operators.notarise import place_of
 from ledger.triggers.absence import ClosingTrigger, PresenceTrigger
 from ledger.triggers.observing import ended
-from ledger.triggers.offered import OfferedTrigger
+from ledger.triggers.offered import AllowedTrigger, OfferedTrigger
 from ledger.triggers.quorum import PLACE, QuorumTrigger
 
 pytestmark = pytest.mark.airflow
@@ -26,6 +26,7 @@ TASKS = {"hospital-east": ["propose_hospital-east", "apply_hospital-east"], "nur
         QuorumTrigger("timeout", 20, 7, 2),
         PresenceTrigger(["nursing-home", "hospital-east"]),
         OfferedTrigger(),
+        AllowedTrigger(),
         ClosingTrigger(TASKS, "given_up", ["apply_nursing-home"], 10.0),
         ClosingTrigger(TASKS, "given_up", [], 10.0, dag_id="notarise", run_id="manual"),
     ],

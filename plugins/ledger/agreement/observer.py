@@ -22,8 +22,10 @@ from ledger.chain.execution import Execution, Terms
 from ledger.chain.replica import Replica
 from ledger.chain.transactions import is_message
 from ledger.chain.validators import institution_id
+from ledger.chain.working_state import WorkingState
 from ledger.errors import Refused
 from ledger.exchange import Exchange
+from ledger.messages.delivery import unanswered
 from ledger.node import Node
 from ledger.opening import StoredEnvelopes, load_genesis
 from schemas.home import Home
@@ -105,6 +107,12 @@ class Observer:
         offered = [(tx, b"") for tx in self._exchange.transactions() if is_message(tx)]
         execution = self._drafted(offered, self._exchange.evidence())
         return frozenset(map(sm3, (*execution.transactions, *execution.evidence)))
+
+    def allowed(self) -> frozenset[bytes]:
+        """Return the ids of the requests that are allowed and that some holder has yet to answer."""
+        self.place()
+        view = self._node.replica.view
+        return frozenset(tx_id for tx_id, _ in unanswered(WorkingState(view, view.head.timestamp_ms + 1)))
 
     def _is_open(self, tx: bytes) -> bool:
         try:

@@ -252,9 +252,9 @@ def _note_deadline(ledger: Ledger, tx_id: bytes, deadline: int) -> None:
     ledger.put(DELIVERY, u64(deadline), (due or b"") + tx_id)
 
 
-def deadlines(ledger: Ledger) -> list[int]:
-    """Return the deadlines of the present epoch that any request has, in order."""
-    noted = ledger.get(DELIVERY, u32(ledger.epoch)) or b""
+def deadlines(ledger: Ledger, epoch: int | None = None) -> list[int]:
+    """Return the deadlines of an epoch, the present one where none is named, that any request has, in order."""
+    noted = ledger.get(DELIVERY, u32(ledger.epoch if epoch is None else epoch)) or b""
     return sorted(int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8))
 
 

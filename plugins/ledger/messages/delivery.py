@@ -6,7 +6,7 @@ the deadline is a fact of the chain that credit counts, unless the rules have co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -20,7 +20,7 @@ from ledger.messages.request_state import ALLOWED, RequestState
 
 #: What a holder answers: the package is made; or there can be none, since the record is another patient's than the one
 #: named, since its key is destroyed, since no date of it is permitted, or since its stored bytes cannot be opened; and
-#: none to a dataset since nobody is meant, since more is meant than was asked for, or since persons could be recognised.
+#: none to a dataset, since nobody is meant, more is meant than was asked for, or persons could be recognised.
 ANSWERS: Final = (
     *("delivered", "other-patient", "erased", "not-permitted", "unreadable"),
     *("nobody", "too-many", "risk-too-high"),
@@ -200,6 +200,17 @@ class Overdue:
     requester: bytes
     holder: bytes
     deadline: int
+
+
+def unanswered(ledger: Ledger) -> Iterator[tuple[bytes, RequestState]]:
+    """Yield the allowed requests that some holder has not answered and may still, by id, in order of deadline."""
+    parameters = ledger.parameters
+    for epoch in range(ledger.epoch, parameters.epoch_of(ledger.height + parameters.deliver_blocks) + 1):
+        for deadline in deadlines(ledger, epoch):
+            for tx_id in due(ledger, deadline) if deadline >= ledger.height else ():
+                request = allowed_request(ledger, tx_id)
+                if holders_to_answer(ledger, tx_id, request):
+                    yield tx_id, request
 
 
 def allowed_request(ledger: Ledger, tx_id: bytes) -> RequestState:
