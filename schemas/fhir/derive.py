@@ -38,6 +38,7 @@ def main(folder: Path) -> None:
     write("compartment.csv", ("type", "path"), list(compartment(folder)))
     write("choices.csv", ("stem", "name"), sorted(set(choices(definitions))))
     write("deleted.csv", ("type", "body"), sorted(deleted(definitions, terms)))
+    write("elements.csv", ("path", "types", "max"), sorted(set(typed(definitions))))
 
 
 def write(name: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -99,6 +100,23 @@ def choices(definitions: Sequence[Json]) -> Iterator[tuple[str, str]]:
         stem, star, _ = element["path"].rpartition(".")[2].partition("[x]")
         for type_ in element.get("type", ()) if star else ():
             yield stem, stem + type_["code"][0].upper() + type_["code"][1:]
+
+
+def typed(definitions: Sequence[Json]) -> Iterator[tuple[str, str, str]]:
+    """Yield every type with the one it extends, and every element where it is declared, with its types and ``*`` or 1.
+
+    An element that another one describes has that one's path behind a ``#`` as its type.
+    """
+    for one in definitions:
+        if one["kind"] == "primitive-type":
+            continue
+        yield one["name"], one.get("baseDefinition", "").rpartition("/")[2], ""
+        for element in one["snapshot"]["element"] if one.get("derivation") != "constraint" else ():
+            path = element["path"]
+            if "." in path and element["base"]["path"] == path:
+                types = [type_["code"].rpartition(".")[2] for type_ in element.get("type", ())]
+                many = "1" if element["max"] in ("0", "1") else "*"
+                yield path, element.get("contentReference", " ".join(types)), many
 
 
 def bindings(definitions: Sequence[Json], terms: dict[str, list[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
