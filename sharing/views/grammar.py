@@ -101,7 +101,8 @@ def parse(text: str) -> Node:
 
 
 def _tokens(text: str) -> list[_Token]:
-    found, at = [], 0
+    found: list[_Token] = []
+    at = 0
     while not found or found[-1].kind != "end":
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:

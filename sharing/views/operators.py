@@ -85,7 +85,7 @@ def _named(code: Code) -> str:
     return {"text": "a text", "number": "a number", "element": "an element"}.get(code.family, f"a {code.type}")
 
 
-def _equals(node: Node, left: Code, right: Code) -> Code:
+def _equals(_node: Node, left: Code, right: Code) -> Code:
     temporal = (left.temporal and right.open) or (right.temporal and left.open)
     if type(right.value) is str and not temporal:
         return left.of(_is_text(left.run, right.value), "boolean", False, right)
@@ -111,14 +111,12 @@ def _differs(node: Node, left: Code, right: Code) -> Code:
     return left.of(differs, "boolean", False, right)
 
 
-def _alike(node: Node, left: Code, right: Code) -> Code:
+def _alike(_node: Node, left: Code, right: Code) -> Code:
     """Return ``~``: without regard to order and case, and true of two empty collections (N1, 6.1.2)."""
 
     def folded(value: Any) -> list[Any]:
-        return sorted(
-            (" ".join(item.lower().split()) if isinstance(item, str) else shape(item) for item in items(value)),
-            key=repr,
-        )
+        texts = (" ".join(item.lower().split()) if isinstance(item, str) else shape(item) for item in items(value))
+        return sorted(texts, key=repr)
 
     def alike(node: Any, env: Env) -> Any:
         ours, theirs = left.run(node, env), right.run(node, env)
@@ -262,7 +260,7 @@ def union(left: Code, right: Code) -> Code:
     return left.of(both, left.type if left.type == right.type else "", True, right)
 
 
-def _text(node: Node, left: Code, right: Code) -> Code:
+def _text(_node: Node, left: Code, right: Code) -> Code:
     """Return ``&``: two texts as one, of which an empty one adds nothing (N1, 6.6.7)."""
     ours, theirs = left.run, right.run
 

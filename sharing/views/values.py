@@ -73,7 +73,7 @@ def one(value: Any, what: str) -> Any:
 
 
 def truth(value: Any, what: str) -> bool | None:
-    """Return what a collection says where a boolean is wanted; what stands alone and is no boolean is true (N1, 4.5)."""
+    """Return what a collection says where a boolean is wanted; anything else that stands alone is true (N1, 4.5)."""
     found = one(value, what)
     return found if found is None or isinstance(found, bool) else True
 
