@@ -1,0 +1,31 @@
+"""The rules of ``schemas/deidentify/text``, read once."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final
+
+import yaml
+
+_FOLDER: Final = files("schemas") / "deidentify" / "text"
+HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003134f〇"
+
+
+@lru_cache(maxsize=8)
+def rules(name: str) -> Any:
+    """Return the content of one file of rules, ``names`` for ``names.yaml``."""
+    return yaml.safe_load((_FOLDER / f"{name}.yaml").read_text("utf-8"))
+
+
+@lru_cache(maxsize=1)
+def words() -> frozenset[str]:
+    """Return the words that are built like names."""
+    lines = (_FOLDER / "words.txt").read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+def alternatives(listed: str) -> str:
+    """Return a pattern for the words of a list divided by spaces, longest first, so that no prefix wins."""
+    return "|".join(map(re.escape, sorted(set(listed.split()), key=lambda one: (-len(one), one))))
