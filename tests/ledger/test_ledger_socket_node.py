@@ -23,7 +23,11 @@ from ledger.contracts.governance import Propose
 from ledger.contracts.governance import Vote as GovernanceVote
 from ledger.credit.credit_messages import Finding
 from ledger.errors import Behind, Halted, Malformed, Refused, Unreachable
+from ledger.messages.access import AccessRequest
+from ledger.messages.approval import Approval
+from ledger.messages.asked import SelectionAsked
 from ledger.messages.delivery import Received
+from ledger.messages.review import Review
 from ledger.remote.answers import result_of
 from ledger.remote.client import RemoteNode
 from ledger.remote.dispatch import OPERATORS_ONLY
@@ -217,7 +221,9 @@ def test_what_speaks_for_the_institution_is_signed_for_operators_only(region: Re
     heading = region.node(HOME).heading()
     ballot = GovernanceVote(**heading, proposal=bytes(32), choice=1)
     receipt = Received(**heading, request=bytes(32), holder=region.node(AUDITOR).id, package=bytes(32))
-    assert {Propose.TYPE, GovernanceVote.TYPE, Finding.TYPE} == OPERATORS_ONLY
+    asked = {"holders": (region.node(AUDITOR).id,), "purpose": "research", "answer_key": heading["key_id"]}
+    dataset = AccessRequest(**heading, asked=SelectionAsked(bytes(32), 9), **asked)
+    assert {one.TYPE for one in (Propose, GovernanceVote, Finding, Approval, Review)} == OPERATORS_ONLY
     before = region.snapshot()
     for operators in (own, nobody):
         with served(region.node(HOME), tmp_path / "s" / "n.sock", Peers(own, operators)) as client:
@@ -226,8 +232,9 @@ def test_what_speaks_for_the_institution_is_signed_for_operators_only(region: Re
                 signed = GovernanceVote.decode(client.sign(ballot))
                 assert region.keys[HOME].public.verify(signed.signature, ballot.signed_bytes())
                 continue
-            with pytest.raises(Refused, match="operator"):
-                client.sign(ballot)
+            for personal in (ballot, dataset):
+                with pytest.raises(Refused, match="operator"):
+                    client.sign(personal)
             for foreign in (replace(receipt, sender=region.node(AUDITOR).id), replace(receipt, chain_id=bytes(32))):
                 with pytest.raises(Refused, match="its own transactions"):
                     client.sign(foreign)

@@ -28,7 +28,7 @@ KINDS: Final = (
     PartyFacts("a-participant", "P", "participant"),
 )
 HOLDER: Final = PartyFacts("another-hospital", "A", "hospital")
-_NUMBER: Final = re.compile(r'"Value": (\d{1,4})\b')
+_NUMBER: Final = re.compile(r'"Value": (\d{1,9})\b')
 _NAMED: Final = re.compile(r'Institution::"([a-z][a-z0-9-]{1,54})"')
 #: 2026-11-01, when nothing better is known; a rule about dates is tried at this moment only.
 _MOMENT: Final = 1_793_462_400_000
@@ -91,6 +91,11 @@ def people(old: PolicySet, new: PolicySet, others: Iterable[PartyFacts] = ()) ->
     return [replace(one, credit=credit) for one in KINDS for credit in credits] + named
 
 
+def numbers_in(rule: Rule) -> list[int]:
+    """Return the numbers that a rule compares with."""
+    return [int(number) for number in _NUMBER.findall(rule.meaning)]
+
+
 def _moved(found: Changes) -> list[Rule]:
     """Return every rule that is not the same in both sets."""
     return [*found.added, *found.removed, *(one for pair in found.changed for one in pair)]
@@ -113,7 +118,7 @@ def _recents(found: Changes) -> list[int]:
 
 
 def _sides(rules: Iterable[Rule]) -> set[int]:
-    numbers = {int(number) for one in rules for number in _NUMBER.findall(one.meaning)}
+    numbers = {number for one in rules for number in numbers_in(one)}
     return {side for number in numbers for side in (number - 1, number, number + 1) if side >= 0}
 
 

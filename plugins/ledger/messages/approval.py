@@ -112,14 +112,15 @@ def _decide(ledger: Ledger, tx_id: bytes, request: RequestState) -> tuple[str, V
         verdict = judge(ledger, request, approved=True)
         if verdict.allowed:
             return allow(ledger, tx_id, request), verdict
-        return _close(ledger, tx_id, request, OVERRULED), verdict
-    refused = len(heard) - approvals >= COMMITTEE_SIGNATURES
-    return _close(ledger, tx_id, request, REFUSED if refused else WAITING), None
+        return _put(ledger, tx_id, replace(request, stage=OVERRULED, height=ledger.height)), verdict
+    if len(heard) - approvals >= COMMITTEE_SIGNATURES:
+        request = replace(request, stage=REFUSED, height=ledger.height)
+    return _put(ledger, tx_id, request), None
 
 
-def _close(ledger: Ledger, tx_id: bytes, request: RequestState, stage: str) -> str:
-    ledger.put(REQUEST, tx_id, replace(request, stage=stage).encode())
-    return stage
+def _put(ledger: Ledger, tx_id: bytes, request: RequestState) -> str:
+    ledger.put(REQUEST, tx_id, request.encode())
+    return request.stage
 
 
 def read_approval(code: int, detail: bytes) -> tuple[str, Verdict | None]:

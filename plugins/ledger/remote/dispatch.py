@@ -1,7 +1,7 @@
 """Each question to a node, read whole before the node is asked; the node's own rules decide, never this.
 
 Who may connect may have carried what any worker carries. What speaks for the institution as a whole (proposing and
-voting in governance, findings) is signed for operators only: decision 141.
+voting in governance, findings, asking for a dataset and approving one) is signed for operators only: decision 141.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from ledger.chain.transactions import open_transaction
 from ledger.encoding import DIGEST, Reader, listed, u32, u64, var
 from ledger.errors import Refused
 from ledger.exchange import MAX_LISTED
+from ledger.messages.access import AccessRequest
+from ledger.messages.asked import SelectionAsked
 from ledger.node import Node
 from ledger.remote.answers import Wanted, refusal, text
 from ledger.remote.framing import MAX_MESSAGE
@@ -26,8 +28,8 @@ from ledger.remote.protocol import MAX_CIPHERTEXT, Method, Question, flag, optio
 Work = Callable[[Node], bytes]
 _MAX_LOCATOR: Final = 256
 _MAX_VOTE: Final = MAX_QC + 1_024
-#: Types of transaction that a person decides on, never a task: GOV_PROPOSE, GOV_VOTE, FINDING, REVIEW.
-OPERATORS_ONLY: Final = frozenset({2, 3, 11, 14})
+#: Types of transaction that a person decides on, never a task: GOV_PROPOSE, GOV_VOTE, FINDING, APPROVAL, REVIEW.
+OPERATORS_ONLY: Final = frozenset({2, 3, 11, 12, 14})
 
 
 def work_of(question: Question, *, operator: bool) -> Work:
@@ -83,9 +85,13 @@ def _sign(reader: Reader, *, operator: bool) -> Work:
     draft = open_transaction(reader.var(MAX_TRANSACTION))
     if not isinstance(draft, Transaction):
         raise Refused("draft", "4", "a batch is signed over its records: ask the node to submit them")
-    if draft.TYPE in OPERATORS_ONLY and not operator:
+    if not operator and (draft.TYPE in OPERATORS_ONLY or _asks_for_a_dataset(draft)):
         raise Refused("operator", "0", f"{draft.NAME} speaks for the institution: an operator asks for it, no worker")
     return lambda node: var(node.sign(draft))
+
+
+def _asks_for_a_dataset(draft: Transaction) -> bool:
+    return isinstance(draft, AccessRequest) and isinstance(draft.asked, SelectionAsked)
 
 
 def _submit(reader: Reader) -> Work:
