@@ -1,0 +1,150 @@
+"""The holder's side: every allowed request for one of its records is answered, or is told why it cannot be.
+
+The record is opened, and sealed to the requester, once the request stands allowed in a final block. The answer stays
+here until its DELIVERED is final too: the block of that asks the rules again, so nothing leaves that an erasure, a
+withdrawal, a frozen requester or another key came before. Killed anywhere, the next pass goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from ledger.chain.state import DELIVERY, REQUEST
+from ledger.chain.working_state import WorkingState
+from ledger.encoding import u32
+from ledger.messages.access import due
+from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, forbidden
+from ledger.messages.erasure import erased
+from ledger.messages.request_state import ALLOWED, RequestState
+from shangmi import PublicKey, sm3
+from sharing.consent import Cutter
+from sharing.record.answer import Terms, seal
+from sharing.record.desk import Desk, Document, Sent
+from vault.errors import Erased, Tampered, Unknown
+from vault.records import Released
+from vault.store import Vault
+
+log = logging.getLogger(__name__)
+#: Blocks for which an answer that nobody confirms lies on the shelf.
+KEPT_BLOCKS: Final = 1_000
+_GIVEN: Final = "answer/given/"
+_NONE: Final = "answer/none/"
+
+
+def answer_all(desk: Desk, vault: Vault) -> dict[str, int]:
+    """Every request that waits for this institution's answer has one on its way; what is announced lies on the shelf.
+
+    Returns:
+        Counts: ``waiting`` requests looked at, answers by what they say, ``shown`` on the shelf now, ``taken`` away.
+    """
+    state, counts = desk.now(), Counter[str]()
+    for tx_id, request in awaiting(state, desk.id):
+        counts["waiting"] += 1
+        counts[_answer(desk, vault, state, tx_id, request)] += 1
+    for sent in desk.outgoing.named(_GIVEN):
+        counts.update(_carry(desk, state, sent))
+    log.info("records asked of %s: %s", desk.institution, dict(counts))
+    return dict(counts)
+
+
+def awaiting(state: WorkingState, holder: bytes) -> Iterator[tuple[bytes, RequestState]]:
+    """Yield the allowed requests for single records that an institution has not answered yet, in order of deadline."""
+    first, last = state.height, state.height + state.parameters.deliver_blocks
+    for epoch in range(state.parameters.epoch_of(first), state.parameters.epoch_of(last) + 1):
+        noted = state.get(DELIVERY, u32(epoch)) or b""
+        for deadline in sorted(int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8)):
+            for tx_id in due(state, deadline) if deadline >= first else ():
+                request = RequestState.decode(state.get(REQUEST, tx_id) or b"")
+                if (
+                    request.is_record and request.stage == ALLOWED and holder in request.holders
+                    and state.get(DELIVERY, tx_id + holder) is None
+                ):  # fmt: skip
+                    yield tx_id, request
+
+
+def _answer(desk: Desk, vault: Vault, state: WorkingState, tx_id: bytes, request: RequestState) -> str:
+    """The answer to one request is signed and offered; returns what it says."""
+    found = judged(vault, state, request)
+    if isinstance(found, str):
+        desk.outgoing.forget(_GIVEN + tx_id.hex())
+        draft = lambda: (Delivered(**desk.node.heading(), request=tx_id, answer=found), Document())  # noqa: E731
+        desk.outgoing.offer(_NONE + tx_id.hex(), draft)
+        return found
+    desk.outgoing.offer(_GIVEN + tx_id.hex(), lambda: _delivery(desk, state, tx_id, request, found))
+    return GIVEN
+
+
+def judged(vault: Vault, state: WorkingState, request: RequestState) -> Released | str:
+    """Return the record that may be given, or the answer that says why none may be.
+
+    What the patient says counts although the request names nobody: an emergency may, but not against a patient's no.
+    """
+    holder = request.holders[0]
+    if erased(state, holder, request.rid, request.version):
+        return "erased"
+    if forbidden(state, request) is not None:
+        return "not-permitted"
+    try:
+        found = vault.records.release(request.rid, request.version)
+    except Erased:
+        return "erased"
+    except (Tampered, Unknown) as error:
+        log.error("a record asked for cannot be read: %s", error)
+        return "unreadable"
+    if sm3(found.envelope) != request.digest:
+        return "unreadable"
+    patient = vault.summaries.pseudonym(found.owner)
+    if any(request.patient) and request.patient != patient:
+        return "other-patient"
+    requester = state.roster.registration(request.requester)
+    if requester is None or forbidden(state, replace(request, patient=patient)) is not None:
+        return "not-permitted"
+    consent = Cutter(state, holder, requester, request.purpose, state.time_ms)
+    return found if consent.refusal(patient, found.resource_type, found.body) is None else "not-permitted"
+
+
+def _delivery(
+    desk: Desk, state: WorkingState, tx_id: bytes, request: RequestState, found: Released
+) -> tuple[Delivered, Document]:
+    """Return the announcement of an answer that was just made and lies among the drafts."""
+    requester = state.roster.registration(request.requester)
+    if requester is None or requester.key_id != request.answer_key:
+        raise RuntimeError("who may be answered was checked, and is not registered with that key")
+    terms = terms_of(desk.replica.genesis.chain_id, tx_id, request)
+    answer = seal(terms, PublicKey.from_bytes(requester.public_key), found.data_key, found.envelope)
+    digest = desk.drafts.put(answer)
+    made = Delivered(
+        **desk.node.heading(), request=tx_id, package=digest, manifest=terms.digest, records=1, size=len(answer)
+    )
+    return made, {"package": digest}
+
+
+def terms_of(chain_id: bytes, tx_id: bytes, request: RequestState) -> Terms:
+    """Return what an answer to a request says of itself."""
+    return Terms(
+        chain_id, tx_id, request.holders[0], request.requester, request.answer_key, request.rid, request.version,
+        request.digest,
+    )  # fmt: skip
+
+
+def _carry(desk: Desk, state: WorkingState, sent: Sent) -> Iterator[str]:
+    """An announced answer lies on the shelf until it is confirmed, or long enough; what it was made of is gone then."""
+    package = bytes(sent.facts["package"])
+    stored = state.get(DELIVERY, bytes.fromhex(sent.name.removeprefix(_GIVEN)) + desk.id)
+    delivery = None if stored is None else DeliveryState.decode(stored)
+    if delivery is None:
+        return
+    if delivery.package == package and not delivery.received and state.height <= delivery.height + KEPT_BLOCKS:
+        answer = desk.drafts.get(package, delivery.size)
+        if answer is not None and desk.shelf.get(package, delivery.size) is None:
+            desk.shelf.put(answer)
+            yield "shown"
+        return
+    desk.shelf.drop(package)
+    desk.drafts.drop(package)
+    desk.outgoing.forget(sent.name)
+    yield "taken"

@@ -1,0 +1,28 @@
+"""A region with published records for each module; every test takes a patient that no other test has touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from founded import opened_site
+from record_world import World
+
+from console.region.founding import found
+from dags.steps.site import site as opened_here
+from schemas.home import Home
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, mongo_uri: str) -> Iterator[World]:
+    """A founded site in whose block 1 stand the laboratory's records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XINGLIN_HOME", str(tmp_path_factory.mktemp("record") / "home"))
+        patch.setenv("MONGODB_URI", mongo_uri)
+        home = Home.from_environment()
+        found(home)
+        with opened_site(home) as at:
+            yield World.publish(at)
+        if opened_here.cache_info().currsize:
+            opened_here().client.close()
+            opened_here.cache_clear()
