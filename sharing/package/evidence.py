@@ -20,7 +20,7 @@ from ledger.messages.request_state import ALLOWED, RequestState
 from ledger.proofs.dataset_evidence import BlockShown, Evidence, Named, RecordsShown, StateShown
 from ledger.proofs.multiproof import multiproof
 from ledger.proofs.receipt_proving import trunk
-from sharing.errors import Malformed, NotYet
+from sharing.errors import NotYet
 
 if TYPE_CHECKING:
     from ledger.chain.replica import Replica, ReplicaView
@@ -44,22 +44,19 @@ def gather(
         replica: One that executed the blocks of the request; another has no receipts of them.
         request_tx: Id of the ACCESS_REQ.
         records: ``rid`` and version of every source record, in any order.
-        holder: Whose records, by its id in region.yaml; may be left out where one holder is asked.
+        holder: Whose records, by its id in region.yaml; without it whoever of those asked published all of them.
         note: An auditor's checkpoint to put in; left out where it is above the head.
 
     Raises:
         NotYet: The request does not stand allowed here, or a record is in no final block so far.
-        Malformed: Several holders are asked, and none is named.
     """
     view = replica.view
     value = view.state(REQUEST, request_tx)
     state = None if value is None else RequestState.decode(value)
     if value is None or state is None or state.stage != ALLOWED:
         raise NotYet("evidence: the request does not stand allowed up to this replica's head")
-    if holder is None and len(state.holders) != 1:
-        raise Malformed("evidence: several holders are asked; name whose records these are")
-    submitter = institution_id(holder) if holder is not None else state.holders[0]
-    chosen = _places(replica, view, submitter, records)
+    asked = state.holders if holder is None else (institution_id(holder),)
+    chosen = _places(replica, view, asked, records)
     messages = _messages(replica, view, request_tx, state)
     blocks, shown = _shown(replica, chosen, messages)
     heights = [height for height in blocks if height < view.head.height]
@@ -75,11 +72,11 @@ def gather(
 
 
 def _places(
-    replica: Replica, view: ReplicaView, submitter: bytes, records: Iterable[tuple[bytes, int]]
+    replica: Replica, view: ReplicaView, asked: Iterable[bytes], records: Iterable[tuple[bytes, int]]
 ) -> dict[Place, list[int]]:
-    """Return the chosen leaves of each batch, ascending."""
+    """Return the chosen leaves of each batch, ascending; all are one publisher's."""
     keys = sorted({rid + u32(version) for rid, version in records})
-    found = replica.places(submitter, keys, view.head.height)
+    found = max((replica.places(one, keys, view.head.height) for one in asked), key=len)
     if len(found) != len(keys):
         raise NotYet(f"evidence: {len(keys) - len(found)} of {len(keys)} records are in no final block so far")
     chosen: dict[Place, list[int]] = defaultdict(list)

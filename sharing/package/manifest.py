@@ -29,7 +29,7 @@ MAX_SECTIONS: Final = 5_000
 _WRAPPED: Final = 97 + SECRET_BYTES
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,3}")
 _MEDIA: Final = re.compile(r"[a-z]{1,40}/[A-Za-z0-9.+-]{1,80}")
-_WORD: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _COLUMN: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}")
 Found = TypeVar("Found")
 

@@ -21,7 +21,7 @@ from ledger.proofs.checkpoint import Checkpoint, Note, cosign
 from ledger.proofs.dataset_evidence import Allowed, Evidence, RecordsShown, verify_evidence
 from ledger.proofs.multiproof import multiproof, verify_multiproof
 from shangmi import sm3
-from sharing.errors import Malformed, NotYet
+from sharing.errors import NotYet
 from sharing.package.evidence import gather
 
 pytestmark = pytest.mark.mongo
@@ -105,8 +105,10 @@ def test_what_is_not_on_the_chain_is_not_yet(world: World) -> None:
         world.gather(bytes(32))
     with pytest.raises(NotYet, match="20 of 20"):
         world.gather(holder=OTHER)
-    with pytest.raises(Malformed, match="several holders"):
-        world.gather(world.supervised, holder=None)
+
+
+def test_where_several_are_asked_whoever_published_the_records_is_found(world: World) -> None:
+    assert world.gather(world.supervised, holder=None) == world.gather(world.supervised)
 
 
 def test_it_answers_only_the_question_that_was_asked(world: World, evidence: bytes) -> None:
