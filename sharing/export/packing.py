@@ -1,0 +1,150 @@
+"""Parts become a package: generalised, suppressed, written as Parquet and NDJSON, sealed as they are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from schemas.sharing import Demands
+from sharing.deidentify import Report
+from sharing.export.part import PERSON, RECORD, Part
+from sharing.export.resources import Resources
+from sharing.package.manifest import Table
+from sharing.risk import Gate, Plan
+from sharing.views import View, dictionary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sharing.package import Writer
+
+PARQUET: Final = "application/vnd.apache.parquet"
+JSON: Final = "application/json"
+Parts = Callable[[], Iterator[Part]]
+Persons = tuple[set[bytes], Mapping[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Packed:
+    """What went in.
+
+    Attributes:
+        tables: For the manifest.
+        records: Source records that any row or resource comes from, by id and version.
+        owners: Tokens of the patients whose records these are.
+        persons: Tokens of the persons whose rows there are.
+        excluded: What was left out, over all parts, by stage and reason.
+        risk: What the gate did to each table.
+        report: What de-identification dropped and changed.
+    """
+
+    tables: list[Table] = field(default_factory=list)
+    records: list[tuple[bytes, int]] = field(default_factory=list)
+    owners: set[bytes] = field(default_factory=set)
+    persons: set[bytes] = field(default_factory=set)
+    excluded: Counter[tuple[str, str]] = field(default_factory=Counter)
+    risk: dict[str, Any] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
+
+
+def plans(views: Sequence[View], parts: Parts, demands: Demands) -> dict[str, Plan]:
+    """Return by view how its rows are generalised and which are left out, so that the demands are met.
+
+    Raises:
+        RiskTooHigh: Nothing that is allowed meets them.
+    """
+    gates = {view.name: Gate(view.columns, demands) for view in views}
+    for part in parts():
+        for name, batches in part.tables.items():
+            for batch in batches:
+                gates[name].add(batch, batch.column(PERSON).to_pylist())
+    return {name: gate.plan() for name, gate in gates.items()}
+
+
+def pack(
+    writer: Writer, views: Sequence[View], parts: Parts, planned: Mapping[str, Plan], resources: Persons | None = None
+) -> Packed:
+    """Every table, its dictionary and what was done to it are in the package; returns what went in.
+
+    Args:
+        writer: The package.
+        views: Its tables.
+        parts: Gives all parts, from the first on.
+        planned: What ``plans`` returned.
+        resources: Where FHIR resources go in, too: whose, and by patient the token of the person.
+    """
+    packed = Packed()
+    with ExitStack() as stack:
+        tables = {one.name: stack.enter_context(_table(writer, one, planned[one.name])) for one in views}
+        types = {one.resource for one in views}
+        beside = None if resources is None else Resources(writer, types, *resources, stack)
+        for part in parts():
+            _write(part, tables, beside, packed)
+    for plan in planned.values():
+        plan.complete()
+    packed.tables = [one.entry() for one in tables.values()]
+    packed.risk = {name: plan.report() for name, plan in planned.items()}
+    if beside is not None and beside.left_out:
+        packed.excluded["risk", "resources"] += beside.left_out
+    writer.plain("dictionary.json", JSON, as_json({one.name: dictionary(one) for one in views}))
+    writer.plain("risk.json", JSON, as_json(packed.risk))
+    return packed
+
+
+def _write(part: Part, tables: Mapping[str, _Table], beside: Resources | None, packed: Packed) -> None:
+    used = set() if beside is None else beside.write(part)
+    for name, batches in part.tables.items():
+        for batch in batches:
+            kept = tables[name].write(batch)
+            used.update(kept.column(RECORD).to_pylist())
+            packed.persons.update(kept.column(PERSON).to_pylist())
+            if left := batch.num_rows - kept.num_rows:
+                packed.excluded["risk", f"{name}-rows"] += left
+    packed.excluded.update(part.excluded)
+    packed.records += [part.records[one] for one in sorted(used)]
+    packed.owners.update(part.owners[part.whose[one]] for one in used)
+    packed.report.add(part.report)
+
+
+@dataclass(slots=True)
+class _Table:
+    """One table's Parquet file, sealed as it grows."""
+
+    name: str
+    section: str
+    plan: Plan
+    schema: pa.Schema
+    parquet: Any
+    rows: int = 0
+
+    def write(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows that may leave are in the file; returns them with their marks."""
+        kept = self.plan.apply(batch, batch.column(PERSON).to_pylist())
+        if kept.num_rows:
+            self.parquet.write_batch(kept.select(self.schema.names))
+            self.rows += kept.num_rows
+        return kept
+
+    def entry(self) -> Table:
+        """Return what the manifest says of it."""
+        columns = tuple((one.name, str(one.type)) for one in self.schema)
+        return Table(self.name, self.rows, columns, (self.section,))
+
+
+@contextmanager
+def _table(writer: Writer, view: View, plan: Plan) -> Iterator[_Table]:
+    import pyarrow.parquet as pq
+
+    section, schema = f"tables/{view.name}.parquet", plan.schema_of(view.schema)
+    with writer.sealed(section, PARQUET) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as file:
+        yield _Table(view.name, section, plan, schema, file)
+
+
+def as_json(value: Any) -> bytes:
+    """Return JSON for people and programs."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)

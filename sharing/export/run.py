@@ -1,0 +1,248 @@
+"""One holder's part of an approved dataset: cut, gated, packed, announced. Killed anywhere, it goes on where it was.
+
+What is done so far lies in a scratch folder, sealed: parts of some patients each. Before a package is announced every
+patient's statements are read again; a part made under other statements is made anew, so that a withdrawal counts until
+the holder signs DELIVERED, and at the chain until the block that takes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.messages.delivery import forbidden
+from ledger.messages.request_state import RequestState
+from schemas.sharing import Excluded
+from shangmi import PublicKey
+from sharing.consent import Cutter, digest_of, statements
+from sharing.deidentify import Profile, load_profile
+from sharing.errors import NotYet, Refused, RiskTooHigh
+from sharing.export import part, standing
+from sharing.export.cohort import Selection, select
+from sharing.export.holder import Holder
+from sharing.export.packing import JSON, Packed, Persons, as_json, pack, plans
+from sharing.export.resources import alike
+from sharing.export.scratch import Scratch
+from sharing.package import Finished, ManifestFacts, Writer
+from sharing.package.evidence import gather
+from sharing.request import desk, read_request
+from sharing.views import View, compile_view
+
+log = logging.getLogger(__name__)
+
+#: Patients of one part.
+PATIENTS: Final = 200
+#: How often parts are made anew because patients change their minds meanwhile, before somebody looks.
+ROUNDS: Final = 20
+#: What a refusal says to the requester, on the chain, by the rule that refused.
+_ANSWERS: Final = {"cohort": "nobody", "most": "too-many", "risk": "risk-too-high"}
+
+
+class Export:
+    """One export.
+
+    Args:
+        holder: Who exports.
+        tx_id: Id of the ACCESS_REQ on the chain.
+        state: What the chain holds of it; allowed.
+        patients: Patients of a part.
+
+    Raises:
+        NotYet: The request's file is not on the exchange.
+    """
+
+    def __init__(self, holder: Holder, tx_id: bytes, state: RequestState, patients: int = PATIENTS) -> None:
+        self.holder, self.tx_id, self.state, self._size = holder, tx_id, state, patients
+        found = desk.find(holder.exchange, state.digest)
+        if found is None:
+            raise NotYet("the file of the request is not on the exchange; the requester submits it again")
+        self.content, self.request = found, read_request(found)
+        key = holder.keystore.sealing_secret("XL/EXPORT/1", tx_id)
+        self.scratch = Scratch(holder.folder / tx_id.hex(), key)
+
+    @property
+    def path(self) -> Path:
+        """Where the package is made."""
+        return self.holder.folder / f"{self.tx_id.hex()}.xld"
+
+    @cached_property
+    def _views(self) -> list[View]:
+        return [compile_view(one) for one in self.request.views.values()]
+
+    @cached_property
+    def _profile(self) -> Profile:
+        return load_profile(self.request.profile)
+
+    # --- the road ------------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """The holder's answer is offered to the next block; returns which, of ``delivery.ANSWERS``.
+
+        Raises:
+            NotYet: Patients changed their minds as fast as records were cut.
+            OSError: The disk is full; what was done stays and is gone on with.
+        """
+        if (before := self.holder.offered(self.tx_id)) is not None:
+            return before.answer
+        try:
+            finished, packed = self._package()
+        except (Refused, RiskTooHigh) as refusal:
+            return self._refuse(refusal)
+        holder = self.holder
+        holder.shelf.put(finished.path)
+        holder.vault.shares.note(self.tx_id, sorted(packed.owners))
+        self._note("offered", package=finished.package.hex(), records=finished.records, persons=len(packed.persons))
+        holder.answer(
+            self.tx_id, "delivered", package=finished.package, manifest=finished.manifest,
+            records=finished.records, size=finished.size,
+        )  # fmt: skip
+        return "delivered"
+
+    def _package(self) -> tuple[Finished, Packed]:
+        for _ in range(ROUNDS):
+            self._check_allowed()
+            selection = self._selection()
+            chunks = self._cut(selection)
+            finished, packed = self._pack(selection, chunks)
+            if self._current(selection, chunks):
+                return finished, packed
+            log.info("export: statements changed meanwhile; some parts are cut anew")
+        raise NotYet(f"patients' statements changed {ROUNDS} times while records were cut; try again later")
+
+    def _check_allowed(self) -> None:
+        if (reason := forbidden(standing.now(self.holder.replica), self.state)) is not None:
+            raise Refused("delivery", reason)
+
+    def _selection(self) -> Selection:
+        selection = select(self.holder.vault, self.request)
+        if not selection.owners:
+            raise Refused("cohort", "no patient of this institution is meant by the request")
+        return selection
+
+    # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _builder(self, selection: Selection) -> part.Builder:
+        ledger, holder = standing.now(self.holder.replica), self.holder
+        registration = ledger.roster.registration(self.state.requester)
+        if registration is None:
+            raise Refused("delivery", "the requester is not registered any more")
+        # Validity is that of the day of the decision; the statements are those of now.
+        decided = holder.replica.header(self.state.height).timestamp_ms
+        cutter = Cutter(ledger, holder.party, registration, self.state.purpose, decided)
+        secret = holder.keystore.sealing_secret("XL/DATASET/1", self.tx_id, 32)
+        return part.Builder(
+            holder.vault, self.request, self._views, cutter, self._said, self._profile, secret, selection.persons
+        )
+
+    def _said(self, patients: Iterable[bytes]) -> bytes:
+        """Return one digest of the statements of these patients, named by pseudonym, as they stand now."""
+        party = self.holder.party
+        return digest_of(party, statements(self.holder.replica.view, party, patients))
+
+    def _cut(self, selection: Selection) -> Sequence[Sequence[bytes]]:
+        """Every part stands in the scratch folder under the statements of now; returns whose they are."""
+        builder, owners = self._builder(selection), selection.owners
+        chunks = [owners[at : at + self._size] for at in range(0, len(owners), self._size)]
+        for number, chunk in enumerate(chunks):
+            if not self._stands(number, chunk, builder):
+                self.scratch.write(_name(number), part.encode(builder.build(chunk)))
+            self._note("cutting", done=number + 1, parts=len(chunks))
+        return chunks
+
+    def _stands(self, number: int, chunk: Sequence[bytes], builder: part.Builder) -> bool:
+        stored = self.scratch.read(_name(number))
+        found = None if stored is None else part.decode(stored)
+        return found is not None and (found.owners, found.statements) == (tuple(chunk), builder.statements(chunk))
+
+    def _current(self, selection: Selection, chunks: Sequence[Sequence[bytes]]) -> bool:
+        """Say whether what was packed is what would be cut now: nobody withdrew, nobody was erased."""
+        if not set(selection.owners) <= set(self.holder.vault.extract.patients()):
+            self.scratch.clear()
+            return False
+        builder = self._builder(selection)
+        return all(self._stands(number, chunk, builder) for number, chunk in enumerate(chunks))
+
+    def _parts(self, count: int) -> Iterator[part.Part]:
+        for number in range(count):
+            if (stored := self.scratch.read(_name(number))) is None:
+                raise NotYet("a part of the export was lost or changed on the disk; it is cut anew")
+            yield part.decode(stored)
+
+    # --- the package ---------------------------------------------------------------------------------------------
+
+    def _pack(self, selection: Selection, chunks: Sequence[object]) -> tuple[Finished, Packed]:
+        count, holder = len(chunks), self.holder
+        self._note("packing", done=count, parts=count)
+        planned = plans(self._views, lambda: self._parts(count), self.request.demands)
+        with Writer(self.path, self.tx_id, holder.id, self._recipient()) as writer:
+            packed = pack(writer, self._views, lambda: self._parts(count), planned, self._resources(selection, count))
+            self._check_size(packed)
+            writer.plain("deidentification.json", JSON, as_json(packed.report.as_dict()))
+            evidence = gather(holder.replica, self.tx_id, packed.records)
+            facts = self._facts(selection, packed)
+            return writer.finish(facts, evidence, lambda digest: holder.node.sign_manifest(self.tx_id, digest)), packed
+
+    def _resources(self, selection: Selection, count: int) -> Persons | None:
+        if not self.request.ndjson:
+            return None
+        return alike(self._parts(count), selection.persons, self.request.demands), selection.persons
+
+    def _check_size(self, packed: Packed) -> None:
+        if not packed.records:
+            raise Refused("cohort", "nothing is left of what was asked for; the counts of what was left out say why")
+        if len(packed.records) > self.state.most:
+            raise Refused("most", f"{len(packed.records)} records are meant; at most {self.state.most} were asked for")
+
+    def _recipient(self) -> PublicKey:
+        if self.request.recipient:
+            return PublicKey.from_bytes(self.request.recipient)
+        registration = standing.now(self.holder.replica).roster.registration(self.state.requester)
+        if registration is None:
+            raise Refused("delivery", "the requester is not registered any more")
+        return PublicKey.from_bytes(registration.public_key)
+
+    def _facts(self, selection: Selection, packed: Packed) -> ManifestFacts:
+        view = self.holder.replica.view
+        left_out = (Excluded(stage, why, count) for (stage, why), count in sorted(packed.excluded.items()))
+        return ManifestFacts(
+            chain_id=view.genesis.chain_id,
+            holder_key=self.holder.node.public.bytes,
+            request_file=self.content,
+            asked=self.state.digest,
+            policies=view.policies,
+            consents=self._said(map(self.holder.vault.summaries.pseudonym, selection.owners)),
+            profile=(self.request.profile, self._profile.digest),
+            made_height=view.head.height,
+            made_ms=view.head.timestamp_ms,
+            keep_until=self.request.keep_until,
+            persons=len(packed.persons),
+            records=len(packed.records),
+            tables=tuple(packed.tables),
+            excluded=(*selection.thinned, *left_out),
+        )
+
+    # --- the answer ----------------------------------------------------------------------------------------------
+
+    def _refuse(self, refusal: Refused | RiskTooHigh) -> str:
+        rule = refusal.rule if isinstance(refusal, Refused) else "risk"
+        answer = _ANSWERS.get(rule, "not-permitted")
+        log.info("export: refused by the rule %s", rule)
+        self._note("refused", reason=str(refusal))
+        self.clear()
+        self.holder.answer(self.tx_id, answer)
+        return answer
+
+    def clear(self) -> None:
+        """Nothing of the work is left here; what is on the shelf stays."""
+        self.scratch.clear()
+        self.path.unlink(missing_ok=True)
+
+    def _note(self, state: Any, **facts: Any) -> None:
+        self.holder.vault.exports.note(self.tx_id.hex(), state, **facts)
+
+
+def _name(number: int) -> str:
+    return f"part-{number:06d}"
