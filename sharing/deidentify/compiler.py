@@ -1,0 +1,363 @@
+"""Compiles the allow-list of a profile to steps: one closure for each element at each place, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from schemas.errors import ConfigurationError
+from sharing.deidentify import elements as whole
+from sharing.deidentify import values
+from sharing.deidentify.definitions import ABSENT, BUILT_IN, Element, elements, is_type
+from sharing.deidentify.profile import Profile
+from sharing.deidentify.run import Run, Step
+
+#: What stands where FHIR demands an element and nobody may see it (FHIR R4 data-absent-reason).
+MASKED: Final[Mapping[str, Any]] = {"extension": [{"url": ABSENT, "valueCode": "masked"}]}
+#: The same as a CodeableConcept, where an element says why another is missing.
+MASKED_CONCEPT: Final[Mapping[str, Any]] = {
+    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "masked"}]
+}
+_QUANTITIES: Final = frozenset({"Quantity", "SimpleQuantity", "MoneyQuantity", "Age", "Count", "Distance", "Duration"})
+_NUMBERS: Final = frozenset({"decimal", "integer", "positiveInt", "unsignedInt", "integer64"})
+
+
+def compiled(profile: Profile) -> Mapping[str, Step]:
+    """Return for each listed type the step that takes its resources' elements; ids and meta are the caller's.
+
+    Raises:
+        ConfigurationError: A rule names an element that FHIR does not have, leaves out one that FHIR demands or that
+            changes the meaning of others, or gives a text no class.
+    """
+    return _compiled(_Key(profile))
+
+
+class _Key:
+    """A profile as a key: equal digests, equal steps."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._key = (profile.digest, repr(sorted(profile.classes.items())))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other._key == self._key
+
+
+@lru_cache(maxsize=8)
+def _compiled(key: _Key) -> Mapping[str, Step]:
+    return {name: _Compiler(key.profile, name).resource() for name in key.profile.rules["types"]}
+
+
+class _Compiler:
+    """Compiles the rules of one type."""
+
+    def __init__(self, profile: Profile, type_: str) -> None:
+        if not is_type(type_):
+            raise ConfigurationError(f"rules.yaml: types/{type_}: FHIR R4 has no such type")
+        self.profile = profile
+        self.type = type_
+        self.rule: Mapping[str, Any] = profile.rules["types"][type_]
+        self.left_out = set(self.rule.get("left_out", {}))
+        for path in self.left_out:
+            below, _, name = path.rpartition(".")
+            if name not in elements(type_, below):
+                raise ConfigurationError(f"rules.yaml: types/{type_}/left_out: FHIR R4 has no element {path}")
+
+    def resource(self) -> Step:
+        """Return the step of the whole type."""
+        return self._object(self.type, self.type, "", self.rule)
+
+    def _object(self, place: str, type_: str, below: str, rule: Any) -> Step:
+        """Return the step of an object: its listed elements, each by its own step."""
+        rule = {"keep": rule} if isinstance(rule, list) else rule
+        known = elements(type_, below)
+        listed = dict(_listed(rule["keep"]))
+        self._complete(place, type_, below, known, listed)
+        made: list[Step] = []
+        steps: dict[str, tuple[str, Step]] = {}
+        for name, of in listed.items():
+            if name == "extension":
+                steps[name] = name, self._extensions(f"{place}.extension", of)
+            elif of == "again":
+                steps[name] = name, _each(f"{place}.{name}", lambda value, run: made[0](value, run))
+            elif of in ("masked", "hidden"):
+                steps[name] = _as_absent(name, known[name]), _mask(f"{place}.{name}")
+            else:
+                steps[name] = name, self._element(f"{place}.{name}", type_, known[name], of)
+        made.append(_object_step(place, steps, known, rule, _demanded(place, type_, known, listed)))
+        return made[0]
+
+    def _complete(
+        self, place: str, type_: str, below: str, known: Mapping[str, Element], listed: Mapping[str, Any]
+    ) -> None:
+        """Demand that only FHIR's elements are listed, and all without which the rest is no FHIR, or says otherwise."""
+        for name in listed.keys() - known.keys():
+            raise ConfigurationError(f"rules.yaml: {place}: FHIR R4 has no element {name} there")
+        choices = {known[name].choice for name in listed if known[name].choice}
+        for name, element in known.items():
+            if name in BUILT_IN or name in listed or element.choice in choices:
+                continue
+            path = f"{below}.{name}" if below else name
+            if element.required or (element.modifier and not (type_ == self.type and path in self.left_out)):
+                raise ConfigurationError(f"rules.yaml: {place}: {name} must be listed: FHIR demands it, or it modifies")
+
+    def _element(self, place: str, type_: str, element: Element, of: Any) -> Step:
+        """Return the step of one element, for each of its values where it repeats."""
+        step = self._value(place, type_, element, of)
+        return _each(place, step) if element.many else step
+
+    def _value(self, place: str, type_: str, element: Element, of: Any) -> Step:
+        if isinstance(of, (list, dict)):
+            if element.primitive:
+                raise ConfigurationError(f"rules.yaml: {place}: FHIR's {element.type} has no elements")
+            own = element.type in ("BackboneElement", "Element")
+            return self._object(place, type_ if own else element.type, element.path if own else "", of)
+        if of is None:
+            return self._by_type(place, element)
+        return self._by_class(place, element, of)
+
+    def _by_class(self, place: str, element: Element, of: str) -> Step:
+        """Return the step of an element whose class the rule names."""
+        profile = self.profile
+        text = element.type in ("string", "markdown", "code", "id", "uri", "url", "oid", "base64Binary")
+        made: dict[str, Any] = {
+            "result": (text, lambda: values.result(place, profile)),
+            "text": (text, lambda: values.text(place, profile)),
+            "samples": (text, lambda: values.samples(place, profile)),
+            "media": (text, lambda: values.media(place)),
+            "currency": (text, lambda: _currency(place)),
+            "uid": (text, lambda: values.uid(place, profile)),
+            "province": (text, lambda: values.place_name(place, "province", profile)),
+            "city": (text, lambda: values.place_name(place, "city", profile)),
+            "district": (text, lambda: values.place_name(place, "district", profile)),
+            "postcode": (text, lambda: values.postcode(place, profile)),
+            "country": (text, lambda: values.country(place, profile)),
+            "birth": (element.type == "date", lambda: values.birth(place, profile)),
+            "age": (element.type in _QUANTITIES, lambda: whole.age(place, profile)),
+            "nation": (
+                text or element.type == "CodeableConcept",
+                lambda: values.nation(place, profile, element.type == "CodeableConcept"),
+            ),
+        }
+        fits, make = made[of]
+        if not fits:
+            raise ConfigurationError(f"rules.yaml: {place}: class {of} does not fit FHIR's type {element.type}")
+        step: Step = make()
+        return step
+
+    def _by_type(self, place: str, element: Element) -> Step:
+        """Return the step of an element whose FHIR type says its class."""
+        kind, profile = element.type, self.profile
+        if kind == "boolean":
+            return values.flag(place) if profile.action("flag") == "keep" else _dropped(place, profile, "flag")
+        if kind in _NUMBERS:
+            return values.number(place) if profile.action("number") == "check" else _dropped(place, profile, "number")
+        if kind == "code" and element.codes:
+            return values.code(place, element.codes)
+        if kind in ("date", "dateTime", "instant"):
+            return values.event(place, profile, kind == "instant")
+        if kind == "time":
+            return values.clock(place, profile)
+        if kind == "canonical":
+            return values.address(place, profile)
+        if kind in _QUANTITIES:
+            return whole.quantity(place, profile)
+        steps = {"Reference": whole.reference, "Identifier": whole.identifier, "CodeableConcept": whole.concept}
+        if kind in steps:
+            return steps[kind](place, profile)
+        if kind == "Coding":
+            return whole.coding(place, profile)
+        if kind in profile.rules["datatypes"]:
+            return self._object(place, kind, "", profile.rules["datatypes"][kind])
+        raise ConfigurationError(f"rules.yaml: {place}: say what class its {kind} is of")
+
+    def _extensions(self, place: str, rules: Mapping[str, Any]) -> Step:
+        """Return the step of an array of extensions: those listed by their url, with the values listed."""
+        known = elements("Extension")
+        steps: dict[str, dict[str, Step]] = {}
+        for url, keep in rules.items():
+            short = f"{place}({url.rpartition(':')[2].rpartition('/')[2]})"
+            steps[url] = {
+                name: self._element(f"{short}.{name}", "Extension", known[name], of) for name, of in _listed(keep)
+            }
+        return _extension_step(place, steps)
+
+
+def _listed(keep: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield element and rule of a list; None where the FHIR type decides."""
+    for one in keep:
+        if isinstance(one, str):
+            yield one, None
+        else:
+            yield from one.items()
+
+
+def _dropped(place: str, profile: Profile, class_: str) -> Step:
+    return values.dropped(place, profile.rule(class_))
+
+
+def _currency(place: str) -> Step:
+    from sharing.deidentify.tables import tables
+
+    return values.listed(place, "currency:listed", tables().currencies.__contains__)
+
+
+def _mask(place: str) -> Step:
+    """Nothing of the value leaves; ``_object_step`` puts the mask there."""
+    applied = (place, "masked")
+
+    def step(_: Any, run: Run) -> Mapping[str, Any]:
+        run.counts[applied] += 1
+        return MASKED
+
+    return step
+
+
+def _each(place: str, step: Step) -> Step:
+    """Apply a step to each value of an array; what does not leave closes up."""
+    wrong = (place, "shape")
+
+    def array(value: Any, run: Run) -> list[Any] | None:
+        if type(value) is not list:
+            run.counts[wrong] += 1
+            return None
+        return [one for one in [step(item, run) for item in value] if one is not None] or None
+
+    return array
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """An element that FHIR demands, or one of a choice of which it demands one.
+
+    Attributes:
+        names: As which it may stand in the result.
+        key: As which the mask is put in.
+        mask: What is put in where none of the names is there.
+        applied: Place and rule for the report.
+    """
+
+    names: tuple[str, ...]
+    key: str
+    mask: Any
+    applied: tuple[str, str]
+
+
+def _demanded(place: str, type_: str, known: Mapping[str, Element], listed: Mapping[str, Any]) -> list[_Demand]:
+    """Return what must not be missing in an object: what FHIR demands, and what a rule masks in any case."""
+    found: dict[str, _Demand] = {}
+    for name, of in listed.items():
+        if name not in known or not (known[name].required or of == "masked"):
+            continue
+        element = known[name]
+        stem = element.choice or name
+        names = [one for one in listed if one in known and (known[one].choice or one) == stem]
+        both = tuple(spelled for one in names for spelled in (one, f"_{one}"))
+        shown = f"{place}.{stem}[x]" if element.choice else f"{place}.{name}"
+        found.setdefault(stem, _Demand(both, _as_absent(name, element), _absence(type_, element), (shown, "masked")))
+    return list(found.values())
+
+
+def _as_absent(name: str, element: Element) -> str:
+    """Return where a mask stands: beside a primitive, in place of anything else."""
+    return f"_{name}" if element.primitive else name
+
+
+def _absence(type_: str, element: Element) -> Any:
+    """Return what stands in an element's place; its own elements that FHIR demands are masked one by one."""
+    mask: Any = MASKED
+    if element.type in ("BackboneElement", "Element"):
+        inner = {name: one for name, one in elements(type_, element.path).items() if one.required and not one.choice}
+        mask = {_as_absent(name, one): _absence(type_, one) for name, one in inner.items()} or MASKED
+    return [mask] if element.many else mask
+
+
+def _object_step(
+    place: str,
+    steps: Mapping[str, tuple[str, Step]],
+    known: Mapping[str, Element],
+    rule: Mapping[str, Any],
+    demanded: Sequence[_Demand],
+) -> Step:
+    """Return the step that builds an object anew of the elements that may leave."""
+    modifiers = frozenset({"modifierExtension", "implicitRules"})
+    wrong, modified, empty = (place, "shape"), (place, "modifier"), (place, "empty")
+    plain = frozenset(f"_{name}" for name in steps if name in known and known[name].primitive)
+    count = whole.others(place, tuple(known))
+    needs, hides = frozenset(rule.get("needs", ())), tuple(rule.get("hides", {}).items())
+    nested = "." in place
+
+    def step(value: Any, run: Run) -> dict[str, Any] | None:
+        if type(value) is not dict:
+            run.counts[wrong] += 1
+            return None
+        if not modifiers.isdisjoint(value):
+            run.counts[modified] += 1
+            return None
+        found: dict[str, Any] = {}
+        left: dict[str, Any] = {}
+        for name, item in value.items():
+            taken = steps.get(name)
+            if taken is None:
+                left[name] = item
+            elif (one := taken[1](item, run)) is not None:
+                found[taken[0]] = one
+        if left:
+            _reasons(left, found, plain)
+            count(left, run)
+        if not found and nested:
+            return whole.absent(value)
+        if needs and needs.isdisjoint(found):
+            run.counts[empty] += 1
+            return None
+        for stem, instead in hides:
+            if instead not in found and _came(stem, value) and not _came(stem, found):
+                found[instead] = MASKED_CONCEPT
+                run.counts[(f"{place}.{stem}[x]", "masked")] += 1
+        for one in demanded:
+            if not any(name in found for name in one.names):
+                found[one.key] = one.mask
+                run.counts[one.applied] += 1
+        return found
+
+    return step
+
+
+def _reasons(left: dict[str, Any], found: dict[str, Any], plain: frozenset[str]) -> None:
+    """Move ``_name`` of listed primitives without a value from ``left`` to ``found``, where it says why that is."""
+    for name in plain.intersection(left):
+        if name[1:] not in found and (why := whole.absent(left[name])) is not None:
+            found[name] = why
+            del left[name]
+
+
+def _came(stem: str, value: Mapping[str, Any]) -> bool:
+    return any(name.startswith(stem) and name[len(stem) : len(stem) + 1].isupper() for name in value)
+
+
+def _extension_step(place: str, steps: Mapping[str, Mapping[str, Step]]) -> Step:
+    """Return the step that keeps listed extensions with one listed value each."""
+    wrong, unlisted = (place, "shape"), (place, "unlisted")
+
+    def step(value: Any, run: Run) -> list[Any] | None:
+        if type(value) is not list:
+            run.counts[wrong] += 1
+            return None
+        found = []
+        for one in value:
+            url = one.get("url") if type(one) is dict else None
+            listed = steps.get(url) if type(url) is str else None
+            if listed is None:
+                run.counts[unlisted] += 1
+                continue
+            for name, take in listed.items():
+                if name in one and (kept := take(one[name], run)) is not None:
+                    found.append({"url": url, name: kept})
+        return found or None
+
+    return step
