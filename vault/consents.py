@@ -17,6 +17,7 @@ from pymongo import ReplaceOne
 
 from shangmi import hmac_sm3
 from vault import box
+from vault.blind_index import BlindIndex
 from vault.keystore import FileKeystore
 from vault.layout import Document, Layout
 
@@ -59,22 +60,30 @@ class Filed:
     Attributes:
         owner: The patient's token.
         sequence: Its number.
-        will: The statement's state value as it will stand, without its height: what was permitted and denied.
+        will: What was permitted and denied, as the chain's state has it, with height 0.
         tx: The signed transaction.
+        tx_id: Its id.
+        expiry: Last height at which it may enter a block.
     """
 
     owner: bytes
     sequence: int
     will: bytes
     tx: bytes
+    tx_id: bytes
+    expiry: int
 
 
 class Consents:
     """The filed statements of one institution."""
 
-    def __init__(self, layout: Layout, keystore: FileKeystore) -> None:
-        self._consents, self._patients = layout["consents"], layout["patients"]
+    def __init__(self, layout: Layout, keystore: FileKeystore, index: BlindIndex) -> None:
+        self._consents, self._patients, self._index = layout["consents"], layout["patients"], index
         self._box = keystore.sealing_secret("XL/CONSENT-FORM/1")
+
+    def owner(self, patient: str) -> bytes:
+        """Return the token of a patient by the id of its Patient here; whether there is one is not looked at."""
+        return self._index.owner(patient)
 
     def known(self, owners: Collection[bytes]) -> set[bytes]:
         """Return those of these patients of whom anything was ever sealed here."""
@@ -99,11 +108,26 @@ class Consents:
     def _document(self, filed: Filed, form: Form | None) -> Document:
         document: Document = {
             "owner": filed.owner, "sequence": filed.sequence, "will": filed.will, "tx": filed.tx,
+            "tx_id": filed.tx_id, "expiry": filed.expiry, "open": True,
         }  # fmt: skip
         if form is not None:
             plain = {"reference": form.reference, "digest": form.digest, "salt": form.salt.hex()}
             document["form"] = box.seal(self._box, orjson.dumps(plain), b"XL/CONSENT-FORM/1\0" + _place(filed))
         return document
+
+    def open(self) -> list[Filed]:
+        """Return the statements of which it is not known yet that they came into force, oldest number first."""
+        return [_filed(one) for one in self._consents.find({"open": True}).sort("sequence", 1)]
+
+    def close(self, filed: Iterable[Filed]) -> None:
+        """These statements stand on the chain."""
+        places = [_place(one) for one in filed]
+        self._consents.update_many({"_id": {"$in": places}}, {"$unset": {"open": ""}})
+
+    def forget(self, filed: Iterable[Filed]) -> None:
+        """These statements lapsed before any block took them: as if they had not been signed."""
+        places = [_place(one) for one in filed]
+        self._consents.delete_many({"_id": {"$in": places}, "open": True})
 
     def newest(self, owners: Collection[bytes]) -> dict[bytes, Filed]:
         """Return of each of these patients the last statement filed here, as far as there is one."""
@@ -131,5 +155,6 @@ def _place(filed: Filed) -> bytes:
     return filed.owner + filed.sequence.to_bytes(8, "big")
 
 
-def _filed(document: Mapping[str, Any]) -> Filed:
-    return Filed(bytes(document["owner"]), int(document["sequence"]), bytes(document["will"]), bytes(document["tx"]))
+def _filed(one: Mapping[str, Any]) -> Filed:
+    named = (bytes(one["owner"]), int(one["sequence"]), bytes(one["will"]), bytes(one["tx"]))
+    return Filed(*named, bytes(one["tx_id"]), int(one["expiry"]))

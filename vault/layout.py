@@ -53,7 +53,7 @@ INDEXES: Final = {
     "rhythm": [IndexModel([("source", 1), ("begins", 1)])],
     "shapes": [IndexModel([("source", 1), ("at", 1)])],
     "shares": [IndexModel([("owner", 1)]), IndexModel([("request", 1)]), IndexModel("narrowed", sparse=True)],
-    "consents": [IndexModel([("owner", 1), ("sequence", 1)])],
+    "consents": [IndexModel([("owner", 1), ("sequence", 1)]), IndexModel("open", sparse=True)],
     "quarantine": [IndexModel([("state", 1), ("code", 1)]), IndexModel([("batch", 1), ("state", 1)])],
 }
 

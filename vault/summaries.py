@@ -239,7 +239,10 @@ class Summaries:
             Id and version of each record whose summary was made, now or by a call before; the chain is to be told
             (ERASE, reason ``directory``), so that every node purges it.
         """
-        owner = self._index.owner(patient)
+        return self.withhold_owner(self._index.owner(patient))
+
+    def withhold_owner(self, owner: bytes) -> list[tuple[bytes, int]]:
+        """As ``withhold``, of the patient under a token."""
         self._layout["patients"].update_one({"_id": owner}, {"$set": {"withheld": True}}, upsert=True)
         # Whoever is sealing this patient now holds the document: this came after it, or it meets this and begins anew.
         mine = {"owner": owner, "summary": {"$exists": True}}
@@ -249,7 +252,10 @@ class Summaries:
 
     def allow(self, patient: str) -> None:
         """Summaries of this patient's records are made again, of what is sealed from now on."""
-        owner = self._index.owner(patient)
+        self.allow_owner(self._index.owner(patient))
+
+    def allow_owner(self, owner: bytes) -> None:
+        """As ``allow``, of the patient under a token."""
         self._layout["patients"].update_one({"_id": owner}, {"$unset": {"withheld": ""}})
 
 
