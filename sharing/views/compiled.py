@@ -41,6 +41,7 @@ class Code:
         many: Whether it can be several items, as far as FHIR R4 and the expression say.
         uses: Of ``resource``, ``row`` and ``index``, what it reads from its :class:`Env`.
         value: What it always is, or :data:`UNSAID`.
+        child: Name of the element of the node that it is, where it is no more than that.
     """
 
     run: Run
@@ -48,6 +49,7 @@ class Code:
     many: bool = True
     uses: frozenset[str] = frozenset()
     value: Any = UNSAID
+    child: str = ""
 
     @property
     def family(self) -> str:

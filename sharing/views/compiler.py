@@ -84,7 +84,8 @@ def _member(node: Node, scope: Scope) -> Code:
         found = _declared(type_, name, scope, node)
         steps.append((name, choices(name) if found is None else found.choices))
         type_, many = (found.type, many or found.many) if found is not None else ("", True)
-    return Code(_walk(start.run if base is not None else None, steps), type_, many, start.uses)
+    child = steps[0][0] if base is None and len(steps) == 1 and not steps[0][1] else ""
+    return Code(_walk(start.run if base is not None else None, steps), type_, many, start.uses, child=child)
 
 
 def _declared(type_: str, name: str, scope: Scope, node: Node) -> Element | None:

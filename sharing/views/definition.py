@@ -209,9 +209,11 @@ def read_definition(body: Any) -> Definition:
         Malformed: It is not a ViewDefinition; names the place, what was expected, what came.
     """
     _known(body, _TOP, "the definition")
-    if body.get("resourceType", "ViewDefinition") != "ViewDefinition" and not isinstance(body["resourceType"], Mapping):
+    if not _text(body, "resourceType", "", "ViewDefinition").endswith("ViewDefinition"):
         raise Malformed(f"resourceType: expected ViewDefinition, found {_shown(body['resourceType'])}")
     resource = _resource(body)
+    for key in ("title", "description"):
+        _text(body, key, "")
     name = _name(body, "", "name") if "name" in body else resource.lower()
     _list(body, "select", "", least=1)
     scope = Scope(resource, resource, _constants(body))
@@ -363,10 +365,10 @@ def _name(body: Mapping[str, Any], place: str, key: str = "name") -> str:
     return name
 
 
-def _text(body: Mapping[str, Any], key: str, place: str) -> str:
-    value = body.get(key, "")
+def _text(body: Mapping[str, Any], key: str, place: str, otherwise: str = "") -> str:
+    value = body.get(key, otherwise)
     if not isinstance(value, str):
-        raise Malformed(f"{place}.{key}: expected a text, found {_kind(value)}")
+        raise Malformed(f"{place}{'.' if place else ''}{key}: expected a text, found {_kind(value)}")
     return value
 
 

@@ -44,29 +44,23 @@ def counted(build: Callable[[list[Any]], Any], type_: str = "boolean") -> Build:
     return built
 
 
-def _criteria(call: Call) -> tuple[Callable[[Any, Env], bool], Code]:
-    """Return the test of one item, and its code."""
+def _criteria(call: Call) -> Code:
+    """Return the test of one item: what is true of it is kept, what is false or empty is not."""
     code = call.each()
-    run, label = code.run, call.label
     if code.family == "boolean" and not code.many:
-        return (lambda item, env: run(item, env) is True), code
-
-    def holds(item: Any, env: Env) -> bool:
-        return truth(run(item, env), label) is True
-
-    return holds, code
+        return code
+    run, label = code.run, call.label
+    return Code(lambda item, env: truth(run(item, env), label), "boolean", False, code.uses)
 
 
-def _over(inner: Code, apply: Callable[[Any, Env], Any]) -> Callable[[list[Any], Env], list[Any]]:
-    """Return what applies a function to each item, ``$index`` counting along where the expression reads it."""
-    if "index" not in inner.uses:
-        return lambda found, env: [apply(item, env) for item in found]
+def _along(run: Run) -> Callable[[list[Any], Env], list[Any]]:
+    """Return what applies a function to each item while ``$index`` counts along."""
 
     def along(found: list[Any], env: Env) -> list[Any]:
         outer, answers = env.index, []
         try:
             for env.index, item in enumerate(found):
-                answers.append(apply(item, env))
+                answers.append(run(item, env))
         finally:
             env.index = outer
         return answers
@@ -80,25 +74,29 @@ def _outer(call: Call, run: Run, inner: Code, type_: str, many: bool) -> Code:
 
 
 def _where(call: Call) -> Code:
-    holds, inner = _criteria(call)
-    test, run = _over(inner, holds), call.base.run
+    criteria, run = _criteria(call), call.base.run
+    test, along = criteria.run, _along(criteria.run)
+    counts = "index" in criteria.uses
 
     def where(node: Any, env: Env) -> Any:
         found = run(node, env)
-        if found is None:
-            return None
         if type(found) is not list:
-            found = [found]
-        kept = [item for item, answer in zip(found, test(found, env), strict=True) if answer]
+            if found is None or counts:
+                return found if found is not None and along([found], env) == [True] else None
+            return found if test(found, env) is True else None
+        if counts:
+            kept = [item for item, answer in zip(found, along(found, env), strict=True) if answer is True]
+        else:
+            kept = [item for item in found if test(item, env) is True]
         return kept if len(kept) > 1 else kept[0] if kept else None
 
-    return _outer(call, where, inner, call.base.type, call.base.many)
+    return _outer(call, where, criteria, call.base.type, call.base.many)
 
 
 def _exists(call: Call) -> Code:
-    run = call.base.run if not call.node.inner else _where(call).run
-    inner = call.each() if call.node.inner else call.base
-    return _outer(call, lambda node, env: run(node, env) is not None, inner, "boolean", False)
+    kept = _where(call) if call.node.inner else call.base
+    run = kept.run
+    return Code(lambda node, env: run(node, env) is not None, "boolean", False, kept.uses)
 
 
 def _is_empty(call: Call) -> Code:
@@ -107,17 +105,21 @@ def _is_empty(call: Call) -> Code:
 
 
 def _all(call: Call) -> Code:
-    holds, inner = _criteria(call)
-    test, run = _over(inner, holds), call.base.run
-    return _outer(call, lambda node, env: all(test(items(run(node, env)), env)), inner, "boolean", False)
+    criteria, run = _criteria(call), call.base.run
+    along = _along(criteria.run)
+
+    def all_(node: Any, env: Env) -> Any:
+        return all(answer is True for answer in along(items(run(node, env)), env))
+
+    return _outer(call, all_, criteria, "boolean", False)
 
 
 def _select(call: Call) -> Code:
     inner, run = call.each(), call.base.run
-    project = _over(inner, inner.run)
+    along = _along(inner.run)
 
     def select(node: Any, env: Env) -> Any:
-        found = project(items(run(node, env)), env)
+        found = along(items(run(node, env)), env)
         return collected([below for item in found for below in items(item)])
 
     return _outer(call, select, inner, inner.type, call.base.many or inner.many)
@@ -321,10 +323,13 @@ def _reference_key(call: Call) -> Code:
         text = item.get("reference") if isinstance(item, dict) else None
         if not isinstance(text, str):
             return None
-        parts = text.partition("/_history/")[0].rsplit("/", 2)
-        if len(parts) < 2 or not parts[-1] or not parts[-2][:1].isupper():
+        kind, slash, id_ = text.partition("/")
+        if "/" in id_:
+            kind, slash, id_ = text.partition("/_history/")[0].rpartition("/")
+            kind = kind.rpartition("/")[2]
+        if not slash or not id_ or (kind != type_ if type_ else not kind[:1].isupper()):
             return None
-        return parts[-1] if type_ in ("", parts[-2]) else None
+        return id_
 
     def key(node: Any, env: Env) -> Any:
         found = run(node, env)

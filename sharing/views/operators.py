@@ -88,17 +88,26 @@ def _named(code: Code) -> str:
 def _equals(_node: Node, left: Code, right: Code) -> Code:
     temporal = (left.temporal and right.open) or (right.temporal and left.open)
     if type(right.value) is str and not temporal:
-        return left.of(_is_text(left.run, right.value), "boolean", False, right)
+        return left.of(_is_text(left, right.value), "boolean", False, right)
     ours, theirs = left.run, right.run
     return left.of(lambda node, env: equal(ours(node, env), theirs(node, env), temporal), "boolean", False, right)
 
 
-def _is_text(run: Run, text: str) -> Run:
+def _is_text(left: Code, text: str) -> Run:
+    run, name = left.run, left.child
+
+    def child_is_text(node: Any, env: Env) -> Any:
+        if type(node) is dict:
+            found = node.get(name)
+            if type(found) is str:
+                return found == text
+        return is_text(node, env)
+
     def is_text(node: Any, env: Env) -> Any:
         found = run(node, env)
         return found == text if type(found) is str else equal(found, text)
 
-    return is_text
+    return child_is_text if name else is_text
 
 
 def _differs(node: Node, left: Code, right: Code) -> Code:
@@ -237,27 +246,43 @@ def _within(node: Node, left: Code, right: Code) -> Code:
         left, right = right, left
     ours, theirs, sign = left.run, right.run, node.value
     if right.value is not UNSAID:
-        held = shapes(items(right.value))
-        theirs = lambda _node, _env: held  # noqa: E731
+        return left.of(_among(ours, items(right.value), sign), "boolean", False, right)
 
     def within(node: Any, env: Env) -> Any:
         item = one(ours(node, env), sign)
         if item is None:
             return None
-        found = theirs(node, env)
-        return shape(item) in (found if type(found) is set else shapes(items(found)))
+        return shape(item) in shapes(items(theirs(node, env)))
 
     return left.of(within, "boolean", False, right)
+
+
+def _among(run: Run, held: list[Any], sign: str) -> Run:
+    """Return whether an item is one of some that are known before."""
+    known, texts = shapes(held), frozenset(item for item in held if type(item) is str)
+
+    def among(node: Any, env: Env) -> Any:
+        item = run(node, env)
+        if type(item) is str:
+            return item in texts
+        item = one(item, sign)
+        return None if item is None else shape(item) in known
+
+    return among
 
 
 def union(left: Code, right: Code) -> Code:
     """Return the items of both, each once."""
     ours, theirs = left.run, right.run
+    type_ = left.type if left.type == right.type else ""
+    if left.value is not UNSAID and right.value is not UNSAID:
+        held = collected(distinct([*items(left.value), *items(right.value)]))
+        return Code(lambda _node, _env: held, type_, True, value=held)
 
     def both(node: Any, env: Env) -> Any:
         return collected(distinct([*items(ours(node, env)), *items(theirs(node, env))]))
 
-    return left.of(both, left.type if left.type == right.type else "", True, right)
+    return left.of(both, type_, True, right)
 
 
 def _text(_node: Node, left: Code, right: Code) -> Code:
