@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from sharing.package.manifest import Manifest, ManifestFacts, Section, Table
 from sharing.package.opening import Opened, open_package
+from sharing.package.verifying import Verified, verify
 from sharing.package.writing import Finished, Writer
 
-__all__ = ["Finished", "Manifest", "ManifestFacts", "Opened", "Section", "Table", "Writer", "open_package"]
+__all__ = [
+    "Finished",
+    "Manifest",
+    "ManifestFacts",
+    "Opened",
+    "Section",
+    "Table",
+    "Verified",
+    "Writer",
+    "open_package",
+    "verify",
+]

@@ -1,0 +1,228 @@
+"""For who received a dataset: its tables as pyarrow datasets and pandas frames, nothing of them on a disk.
+
+    from sharing.reader import open_dataset
+
+    with open_dataset("glucose.xld", "researcher.pem", password="…", anchor="anchor.json") as dataset:
+        print(dataset.tables, dataset.pandas("glucose").describe())
+
+Needs the base installation alone: no Airflow, no MongoDB, no network.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+from shangmi import MalformedInput, PrivateKey, WrongKeyOrTampered
+from sharing.errors import Malformed, NotForThisKey
+from sharing.package.manifest import Manifest, Table
+from sharing.package.names import DICTIONARY
+from sharing.package.opening import Opened, open_package
+from sharing.package.verifying import Verified, verify
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.dataset
+
+Key = PrivateKey | Path | str | Callable[[bytes], bytes]
+
+
+def open_dataset(
+    path: Path | str, key: Key, anchor: Path | str | bytes | None = None, *, password: str | bytes | None = None
+) -> Dataset:
+    """Return a dataset opened with the recipient's key; close it, or use it in a ``with``.
+
+    Args:
+        path: The package, suffix ``.xld``.
+        key: The recipient's SM2 key; a PEM file with it; or what decrypts by it (a node's ``decrypt``).
+        anchor: Trust anchor of the region, its path or its content. With it the dataset is verified first, all of it;
+            without it nobody knows who made it.
+        password: Of the PEM file.
+
+    Raises:
+        NotForThisKey: The dataset is sealed to another key, or the password does not open the PEM file.
+        Tampered: Something was changed, or does not follow from the anchor.
+        Malformed: A file is not what its format says.
+        OSError: A file cannot be read.
+    """
+    unwrap = _unwrapping(key, password)
+    opened = open_package(Path(path), unwrap)
+    try:
+        verified = None
+        if anchor is not None:
+            trusted = Path(anchor) if isinstance(anchor, str) else anchor
+            verified = verify(Path(path), trusted, now_ms=time.time_ns() // 1_000_000)
+            if verified.manifest != opened.manifest:
+                raise Malformed("package: the file was exchanged while it was opened")
+        return Dataset(opened, verified)
+    except BaseException:
+        opened.close()
+        raise
+
+
+class Dataset:
+    """An open dataset.
+
+    Args:
+        opened: The package, opened.
+        verified: What it proves, where it was verified.
+
+    Attributes:
+        verified: What it proves; None where no anchor was given.
+    """
+
+    def __init__(self, opened: Opened, verified: Verified | None) -> None:
+        self._opened, self.verified = opened, verified
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The file is closed; tables that were not read yet cannot be read any more."""
+        self._opened.close()
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the holder signed: counts, what was left out, until when it may be kept."""
+        return self._opened.manifest
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        return tuple(one.name for one in self.manifest.tables)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files in the dataset."""
+        return self._opened.names
+
+    @property
+    def dictionary(self) -> dict[str, Any]:
+        """What each column of each table means, by table; empty where the holder sent none."""
+        return self.report(DICTIONARY) if DICTIONARY in self.files else {}
+
+    def report(self, name: str) -> dict[str, Any]:
+        """Return a report as a dictionary: ``risk.json``, ``deidentification.json``.
+
+        Raises:
+            Malformed: There is none of this name, or it is no JSON object.
+        """
+        try:
+            found = json.loads(self._opened.read(name))
+        except (ValueError, RecursionError):
+            raise Malformed(f"{name}: no JSON") from None
+        if not isinstance(found, dict):
+            raise Malformed(f"{name}: expected a JSON object")
+        return found
+
+    def file(self, name: str) -> BinaryIO:
+        """Return one file to read from anywhere; its bytes are verified as they are read."""
+        return self._opened.file(name)
+
+    def arrow(self, table: str) -> pa.dataset.Dataset:
+        """Return a table as an Arrow dataset: filter and select before you read, however large it is.
+
+        Raises:
+            Malformed: There is none of this name, or its files have other columns or rows than the holder says.
+            Tampered: By its reads, too: a chunk was changed.
+        """
+        import pyarrow as pa
+        from pyarrow import dataset as ds
+
+        found = self._table(table)
+        if not found.sections:
+            return ds.dataset(pa.table({name: pa.array([], _arrow_type(type_)) for name, type_ in found.columns}))
+        files = pa.fs.PyFileSystem(_handler(self._opened))
+        try:
+            made = ds.dataset(list(found.sections), filesystem=files, format="parquet")
+        except pa.ArrowInvalid:
+            raise Malformed(f"{table}: its file is no Parquet") from None
+        if tuple((one.name, str(one.type)) for one in made.schema) != found.columns:
+            raise Malformed(f"{table}: its file has other columns than the holder says")
+        if (rows := made.count_rows()) != found.rows:
+            raise Malformed(f"{table}: {rows} rows, the holder says {found.rows}")
+        return made
+
+    def pandas(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return a table, or some columns of it, as a pandas frame.
+
+        Raises:
+            Malformed: There is no such table or column; else as ``arrow``.
+            Tampered: It was changed.
+        """
+        made = self.arrow(table)
+        wanted = None if columns is None else list(columns)
+        if missing := set(wanted or ()) - set(made.schema.names):
+            raise Malformed(f"{table}: no column {', '.join(sorted(missing))}; it has {', '.join(made.schema.names)}")
+        frame: pd.DataFrame = made.to_table(columns=wanted).to_pandas()
+        return frame
+
+    def _table(self, name: str) -> Table:
+        try:
+            return self.manifest.table(name)
+        except KeyError:
+            raise Malformed(f"no table of that name; there are {', '.join(self.tables) or 'none'}") from None
+
+
+def _unwrapping(key: Key, password: str | bytes | None) -> Callable[[bytes], bytes]:
+    if isinstance(key, PrivateKey):
+        return key.decrypt
+    if not isinstance(key, (str, Path)):
+        return key
+    secret = password.encode() if isinstance(password, str) else password or b""
+    try:
+        return PrivateKey.from_pem(Path(key).read_bytes(), secret).decrypt
+    except WrongKeyOrTampered:
+        raise NotForThisKey("the password does not open the key file, or the key file was changed") from None
+    except MalformedInput as error:
+        raise Malformed(f"key file: {error}") from None
+
+
+def _arrow_type(name: str) -> pa.DataType:
+    import pyarrow as pa
+
+    try:
+        return pa.type_for_alias(name)
+    except ValueError:
+        return pa.string()
+
+
+def _handler(opened: Opened) -> Any:
+    """Return the dataset's files as a file system that pyarrow reads; there is nothing else in it."""
+    from pyarrow import PythonFile
+    from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
+
+    class Files(FileSystemHandler):  # type: ignore[misc]  # pyarrow is not annotated
+        def get_type_name(self) -> str:
+            return "xinglin-dataset"
+
+        def normalize_path(self, path: str) -> str:
+            return path
+
+        def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+            return [FileInfo(one, FileType.File if one in opened.names else FileType.NotFound) for one in paths]
+
+        def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
+            return [FileInfo(one, FileType.File) for one in opened.names if one.startswith(selector.base_dir)]
+
+        def open_input_file(self, path: str) -> PythonFile:
+            return PythonFile(opened.file(path), mode="r")
+
+        def open_input_stream(self, path: str) -> PythonFile:
+            return self.open_input_file(path)
+
+        def _refuse(self, *_: object, **__: object) -> None:
+            raise io.UnsupportedOperation("a dataset is only read")
+
+        create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _refuse
+        move = copy_file = open_output_stream = open_append_stream = _refuse
+
+    return Files()
