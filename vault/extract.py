@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -100,6 +101,22 @@ class Extract:
                     held = []
             if held:
                 yield held
+
+    def some(self, kind: Document, most: int) -> Iterator[list[Opened]]:
+        """Yield up to ``most`` newest versions of a kind in order of id, ``BATCH`` at a time, erased ones left out.
+
+        Args:
+            kind: What they have to be, beside newest.
+            most: How many at most.
+
+        Raises:
+            Tampered: Stored bytes are not the ones that were sealed.
+        """
+        wanted = {**kind, "latest": True, "erased": {"$ne": True}}
+        found = iter(self._records.find(wanted, _WHOLE, batch_size=BATCH).sort("_id", ASCENDING).limit(most))
+        while page := list(islice(found, BATCH)):
+            keys = self._owners.find({one["owner"] for one in page})
+            yield [self._open(one, keys[one["owner"]]) for one in page if "key" in one and one["owner"] in keys]
 
     def _open(self, document: Document, keys: OwnerKeys) -> Opened:
         rid, version = document["rid"], document["version"]

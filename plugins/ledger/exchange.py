@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from pymongo import ASCENDING, WriteConcern
+from pymongo import ASCENDING, UpdateOne, WriteConcern
 from pymongo.database import Database
 
 from ledger.agreement.certificate import COMMIT, MAX_QC, PREPARE, STEP_NAMES, TIMEOUT
@@ -86,12 +86,31 @@ class Exchange(ABC):
             if (data := self.get(digest, limit)) is not None:
                 yield data
 
+    def retire(self, topic: str, data: bytes) -> None:
+        """List these bytes under a topic no longer; they stay under their digest."""
+        self._retire(topic, sm3(data).hex())
+
     # --- submissions -------------------------------------------------------------------------------------------
 
     def post_submission(self, tx: bytes, leaves: bytes) -> str:
         """Offer a signed batch to the next producers; return the digest it is listed under."""
         pair = self.put(tx), self.put(leaves)
         return self.post("submissions", "\n".join(pair).encode())
+
+    def post_submissions(self, transactions: Sequence[bytes]) -> None:
+        """Offer signed transactions that have no leaves to the next producers, many at once."""
+        nothing = b""
+        pairs = ["\n".join((sm3(tx).hex(), sm3(nothing).hex())).encode() for tx in transactions]
+        self._store_many([nothing, *transactions, *pairs])
+        self._announce_many("submissions", [sm3(pair).hex() for pair in pairs])
+
+    def _store_many(self, contents: Iterable[bytes]) -> None:
+        for data in contents:
+            self.put(data)
+
+    def _announce_many(self, topic: str, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self._announce(topic, digest)
 
     def submissions(self) -> list[tuple[bytes, bytes]]:
         """Return the batches offered and not yet retired, ``MAX_OFFERED`` bytes at most, oldest first.
@@ -229,6 +248,27 @@ class MongoExchange(Exchange):
             self._chunks.update_one(
                 {"_id": f"{digest}.{place}"}, {"$set": {"count": count, "data": piece}}, upsert=True
             )
+
+    def _store_many(self, contents: Iterable[bytes]) -> None:
+        pieces = [
+            UpdateOne({"_id": f"{sm3(data).hex()}.0"}, {"$set": {"count": 1, "data": data}}, upsert=True)
+            for data in contents
+            if len(data) <= MAX_TRANSACTION
+        ]
+        self._chunks.bulk_write(pieces, ordered=False)
+
+    def _announce_many(self, topic: str, digests: Iterable[str]) -> None:
+        now = datetime.now(UTC)
+        listed = [
+            UpdateOne(
+                {"_id": f"{topic}/{digest}"},
+                {"$setOnInsert": {"topic": topic, "digest": digest, "at": now}},
+                upsert=True,
+            )
+            for digest in digests
+        ]
+        if listed:
+            self._topics.bulk_write(listed, ordered=False)
 
     def _load(self, digest: str, limit: int) -> bytes | None:
         pieces, size = list[bytes](), 0

@@ -42,6 +42,7 @@ from ledger.chain.transaction import Transaction
 from ledger.chain.validators import institution_id, key_id
 from ledger.encoding import DIGEST
 from ledger.errors import Refused
+from ledger.messages.catalogue_word import catalogue_message
 from ledger.messages.manifest_word import manifest_message
 from ledger.messages.request_state import ALLOWED, RequestState
 from ledger.proofs.checkpoint import Checkpoint, Note, cosign
@@ -215,6 +216,18 @@ class Node:
         if len(digest) != DIGEST:
             raise Refused("manifest", "14", f"a digest of {len(digest)} bytes, expected {DIGEST}")
         return self._pen.key(view).sign(manifest_message(self.genesis.chain_id, self.id, request, digest))
+
+    def sign_catalogue(self, digest: bytes) -> bytes:
+        """Return this institution's signature on its catalogue of what may be asked for, by the catalogue's SM3 digest.
+
+        Raises:
+            Refused: It is no digest.
+            Halted: There is no key here, or this replica is halted.
+        """
+        if len(digest) != DIGEST:
+            raise Refused("catalogue", "14", f"a digest of {len(digest)} bytes, expected {DIGEST}")
+        key = self._pen.key(self._judgement.view())
+        return key.sign(catalogue_message(self.genesis.chain_id, self.id, digest))
 
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica; Malformed where the bytes are none."""

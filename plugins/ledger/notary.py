@@ -71,6 +71,10 @@ class Notary(Protocol):
         """Return the holder's signature on the manifest of a dataset that answers an allowed request."""
         ...
 
+    def sign_catalogue(self, digest: bytes) -> bytes:
+        """Return this institution's signature on its catalogue of what may be asked for."""
+        ...
+
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica."""
         ...

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Choices that are listed at a time; where there are more, levels are given up from below.
 MOST_CHOICES: Final = 400_000
 #: Numbers that may be touched (`Population.work`) before the best found so far is taken; some seconds.
-MOST_WORK: Final = 600_000_000
+MOST_WORK: Final = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,12 @@ class RemoteNode:
             raise Refused("manifest", "14", "expected a request's id and a digest, 32 bytes each")
         return self._ask(Method.SIGN_MANIFEST, request + digest, lambda reader: reader.take(SIGNATURE))
 
+    def sign_catalogue(self, digest: bytes) -> bytes:
+        """Return this institution's signature on its catalogue of what may be asked for."""
+        if len(digest) != DIGEST:
+            raise Refused("catalogue", "14", f"a digest of {len(digest)} bytes, expected {DIGEST}")
+        return self._ask(Method.SIGN_CATALOGUE, digest, lambda reader: reader.take(SIGNATURE))
+
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by the node's own replica."""
 

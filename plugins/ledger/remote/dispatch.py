@@ -124,6 +124,11 @@ def _sign_manifest(reader: Reader) -> Work:
     return lambda node: node.sign_manifest(request, digest)
 
 
+def _sign_catalogue(reader: Reader) -> Work:
+    digest = reader.take(DIGEST)
+    return lambda node: node.sign_catalogue(digest)
+
+
 def _fate(reader: Reader) -> Work:
     tx = reader.var(MAX_TRANSACTION)
 
@@ -246,4 +251,5 @@ _READERS: Final[dict[Method, Callable[[Reader], Work]]] = {
     Method.COSIGN: _cosign,
     Method.OPEN_ROUND: _open_round,
     Method.SIGN_MANIFEST: _sign_manifest,
+    Method.SIGN_CATALOGUE: _sign_catalogue,
 }

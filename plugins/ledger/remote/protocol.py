@@ -44,6 +44,7 @@ class Method(IntEnum):
     COSIGN = 19
     OPEN_ROUND = 20
     SIGN_MANIFEST = 21
+    SIGN_CATALOGUE = 22
 
 
 @dataclass(frozen=True, slots=True)
