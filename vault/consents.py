@@ -64,6 +64,7 @@ class Filed:
         tx: The signed transaction.
         tx_id: Its id.
         expiry: Last height at which it may enter a block.
+        posted: Whether it was offered to the next block.
     """
 
     owner: bytes
@@ -72,6 +73,7 @@ class Filed:
     tx: bytes
     tx_id: bytes
     expiry: int
+    posted: bool = False
 
 
 class Consents:
@@ -108,7 +110,7 @@ class Consents:
     def _document(self, filed: Filed, form: Form | None) -> Document:
         document: Document = {
             "owner": filed.owner, "sequence": filed.sequence, "will": filed.will, "tx": filed.tx,
-            "tx_id": filed.tx_id, "expiry": filed.expiry, "open": True,
+            "tx_id": filed.tx_id, "expiry": filed.expiry, "open": True, "posted": False,
         }  # fmt: skip
         if form is not None:
             plain = {"reference": form.reference, "digest": form.digest, "salt": form.salt.hex()}
@@ -118,6 +120,11 @@ class Consents:
     def open(self) -> list[Filed]:
         """Return the statements of which it is not known yet that they came into force, oldest number first."""
         return [_filed(one) for one in self._consents.find({"open": True}).sort("sequence", 1)]
+
+    def posted(self, filed: Iterable[Filed]) -> None:
+        """These statements were offered to the next block, and all that follows from them was done."""
+        places = [_place(one) for one in filed]
+        self._consents.update_many({"_id": {"$in": places}}, {"$set": {"posted": True}})
 
     def close(self, filed: Iterable[Filed]) -> None:
         """These statements stand on the chain."""
@@ -157,4 +164,4 @@ def _place(filed: Filed) -> bytes:
 
 def _filed(one: Mapping[str, Any]) -> Filed:
     named = (bytes(one["owner"]), int(one["sequence"]), bytes(one["will"]), bytes(one["tx"]))
-    return Filed(*named, bytes(one["tx_id"]), int(one["expiry"]))
+    return Filed(*named, bytes(one["tx_id"]), int(one["expiry"]), bool(one["posted"]))

@@ -12,6 +12,7 @@ from vault.alerts import Alerts
 from vault.batches import Batches, Totals
 from vault.blind_index import BlindIndex
 from vault.bulk import Bulk
+from vault.census import Census
 from vault.consents import Consents
 from vault.cursors import Cursors
 from vault.entries import locator, versions_of
@@ -102,6 +103,7 @@ class Vault:
         region_key: The region's secret for pseudonyms; without it no summaries are made.
 
     Attributes:
+        institution: Whose it is.
         landing: Where records land first.
         bulk: Their large parts (pixel data).
         batches: Landed records on their way through.
@@ -116,6 +118,7 @@ class Vault:
         summaries: What others may read without asking.
         extract: Many patients' records, for exports.
         exports: How far those are.
+        census: How much of what there is.
         shares: Who is in the datasets that left.
         consents: What patients signed, and where the paper lies.
         tallies: What could not be read fully, and codes without a standard one, by volume.
@@ -137,6 +140,7 @@ class Vault:
         layout.prepare(keystore, institution, chain_id)
         context = Context(chain_id, institution, policy_id)
         keys, index = LandingKeys(keystore), BlindIndex(keystore)
+        self.institution = institution
         self._layout, self._index, self._owners = layout, index, Owners(layout, keystore)
         self.landing = Landing(layout, keys)
         self.bulk = Bulk(layout, keys, self._owners, institution)
@@ -153,8 +157,9 @@ class Vault:
         self.records = Records(layout, index, self._owners, context)
         self.persons = Persons(layout, index)
         self.exports = Exports(layout)
-        self.shares, self.consents = Shares(layout), Consents(layout, keystore)
+        self.shares, self.consents = Shares(layout), Consents(layout, keystore, index)
         self.extract = Extract(layout, index, self._owners, context, self.persons)
+        self.census = Census(layout, index, self.extract)
 
     def erase(self, patient: str) -> Erasure:
         """The patient's key is gone: nobody reads the sealed records and raw messages again.

@@ -7,9 +7,7 @@ So whoever is killed anywhere begins again with ``settle``, and nothing is filed
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
 
 from ledger.chain.replica import Replica, ReplicaView
 from ledger.chain.smt import state_key
@@ -25,9 +23,6 @@ from ledger.messages.request_state import RequestState
 from ledger.notary import Notary
 from vault.consents import Filed
 from vault.store import Vault
-
-#: Messages that are posted at the same time: each waits for the database's journal.
-_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,8 @@ class Desk:
 
     def post(self, transactions: Sequence[bytes]) -> None:
         """These messages are offered to the next producers; offered again, nothing changes."""
-        with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(transactions)))) as pool:
-            list(pool.map(lambda tx: self.exchange.post_submission(tx, b""), transactions))
+        if transactions:
+            self.exchange.post_submissions(transactions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class Dataset:
 
 
 def settle(desk: Desk) -> list[Filed]:
-    """What came into force is noted, what lapsed is forgotten; returns what still waits, offered once more."""
+    """What came into force is noted, what lapsed is forgotten; returns what still waits, all of it offered."""
     open_, view = desk.vault.consents.open(), desk.replica.view
     if not open_:
         return []
@@ -89,7 +84,7 @@ def settle(desk: Desk) -> list[Filed]:
     desk.vault.consents.forget(lapsed)
     desk.vault.consents.close(final)
     waiting = [one for one in left if view.head.height < one.expiry]
-    carry_out(desk, view, waiting)
+    carry_out(desk, view, [one for one in waiting if not one.posted])
     return waiting
 
 
@@ -103,6 +98,7 @@ def carry_out(desk: Desk, view: ReplicaView, filed: Sequence[Filed]) -> None:
         for request in called_back(desk, view, one.owner, state):
             desk.vault.shares.narrow(request, one.owner, one.sequence)
     desk.post([*messages, *(one.tx for one in filed)])
+    desk.vault.consents.posted(filed)
 
 
 def _directory(desk: Desk, owner: bytes, state: ConsentState, withheld: bool) -> list[bytes]:
@@ -116,10 +112,8 @@ def _directory(desk: Desk, owner: bytes, state: ConsentState, withheld: bool) ->
             desk.vault.summaries.allow_owner(owner)
         return []
     gone = desk.vault.summaries.withhold_owner(owner)
-    heading = desk.node.heading
-    return [
-        desk.node.sign(Erase(**heading(), reason=DIRECTORY, records=tuple(some))) for some in portions(gone)
-    ]  # fmt: skip
+    drafts = (Erase(**desk.node.heading(), reason=DIRECTORY, records=tuple(some)) for some in portions(gone))
+    return [desk.node.sign(one) for one in drafts]
 
 
 def called_back(desk: Desk, view: ReplicaView, owner: bytes, state: ConsentState) -> list[bytes]:
@@ -127,10 +121,9 @@ def called_back(desk: Desk, view: ReplicaView, owner: bytes, state: ConsentState
 
     A permit that ends by itself takes nothing back: what was given while it stood was given rightly.
     """
-    requests = desk.vault.shares.of(owner)
-    if not requests or not (state.withdrawn or any(not one.permits for one in state.provisions)):
+    if not state.withdrawn and all(one.permits for one in state.provisions):
         return []
-    return [one for one in requests if state.withdrawn or _forbids(view, one, state)]
+    return [one for one in desk.vault.shares.of(owner) if state.withdrawn or _forbids(view, one, state)]
 
 
 def _forbids(view: ReplicaView, request: bytes, state: ConsentState) -> bool:

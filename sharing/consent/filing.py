@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from ledger.chain.replica import ReplicaView
+from ledger.chain.smt import state_key
 from ledger.chain.state import CONSENT
 from ledger.chain.working_state import WorkingState
 from ledger.encoding import SHORT_ID, ZERO_DIGEST
@@ -172,6 +173,7 @@ class _Batch:
     def _read(self, owners: set[bytes]) -> dict[bytes, ConsentState]:
         """Return what stands of these patients, or waits to."""
         consents, pseudonym = self._desk.vault.consents, self._desk.vault.summaries.pseudonym
+        self._trial.prefetch([state_key(CONSENT, self._desk.holder + pseudonym(one)) for one in owners])
         values = statements(self.view, self._desk.holder, map(pseudonym, owners))
         found = {one: ConsentState.decode(values[name]) for one in owners if (name := pseudonym(one)) in values}
         for owner, filed in consents.newest(list(owners)).items():
