@@ -34,6 +34,13 @@ class Selection:
         """Persons among them."""
         return len(set(self.persons.values()))
 
+    def among(self, owners: Iterable[bytes]) -> Selection:
+        """Return those who are among these patients."""
+        kept = set(owners)
+        chosen = tuple(one for one in self.owners if one in kept)
+        left = Excluded("cohort", "not-delivered-before", len(self.owners) - len(chosen))
+        return Selection(chosen, {one: self.persons[one] for one in chosen}, (*self.thinned, left))
+
 
 def select(vault: Vault, request: DatasetRequest) -> Selection:
     """Return the patients of one institution whom a request means.

@@ -14,6 +14,7 @@ from ledger.messages.delivery import Delivered
 
 if TYPE_CHECKING:
     from ledger.chain.replica import Replica
+    from ledger.chain.transaction import Transaction
     from ledger.exchange import Exchange
     from ledger.notary import Notary
     from sharing.package.shelf import Shelf
@@ -50,17 +51,21 @@ class Holder:
         """Its id on the chain."""
         return institution_id(self.id)
 
+    def offer(self, kind: type[Transaction], **fields: Any) -> bytes:
+        """A message of this institution's is signed and offered to the next block; returns its id."""
+        draft = kind(**self.node.heading(), **fields)
+        self.exchange.post_submission(self.node.sign(draft), b"")
+        return draft.tx_id
+
     def answer(self, request: bytes, answer: str, **fields: Any) -> bytes:
-        """The answer to a request is signed and offered to the next block; returns its id.
+        """The answer to a request is offered to the next block; returns its id.
 
         Args:
             request: Id of the ACCESS_REQ.
             answer: One of ``delivery.ANSWERS``.
             **fields: The others of ``Delivered``.
         """
-        draft = Delivered(**self.node.heading(), request=request, answer=answer, **fields)
-        self.exchange.post_submission(self.node.sign(draft), b"")
-        return draft.tx_id
+        return self.offer(Delivered, request=request, answer=answer, **fields)
 
     def offered(self, request: bytes) -> Delivered | None:
         """Return the answer to a request that waits for a block already, by this call or one that was killed."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.messages.delivery import forbidden
+from ledger.messages.notice import RECUT, Notice
 from ledger.messages.request_state import RequestState
 from schemas.sharing import Excluded
 from shangmi import PublicKey
@@ -48,25 +49,29 @@ class Export:
         holder: Who exports.
         tx_id: Id of the ACCESS_REQ on the chain.
         state: What the chain holds of it; allowed.
+        again: Whether a dataset that was delivered is cut anew, of the same patients but those who took back theirs.
         patients: Patients of a part.
 
     Raises:
         NotYet: The request's file is not on the exchange.
     """
 
-    def __init__(self, holder: Holder, tx_id: bytes, state: RequestState, patients: int = PATIENTS) -> None:
-        self.holder, self.tx_id, self.state, self._size = holder, tx_id, state, patients
+    def __init__(
+        self, holder: Holder, tx_id: bytes, state: RequestState, *, again: bool = False, patients: int = PATIENTS
+    ) -> None:
+        self.holder, self.tx_id, self.state, self._again, self._size = holder, tx_id, state, again, patients
         found = desk.find(holder.exchange, state.digest)
         if found is None:
             raise NotYet("the file of the request is not on the exchange; the requester submits it again")
         self.content, self.request = found, read_request(found)
         key = holder.keystore.sealing_secret("XL/EXPORT/1", tx_id)
-        self.scratch = Scratch(holder.folder / tx_id.hex(), key)
+        self._name = tx_id.hex() + ("-again" if again else "")
+        self.scratch = Scratch(holder.folder / self._name, key)
 
     @property
     def path(self) -> Path:
         """Where the package is made."""
-        return self.holder.folder / f"{self.tx_id.hex()}.xld"
+        return self.holder.folder / f"{self._name}.xld"
 
     @cached_property
     def _views(self) -> list[View]:
@@ -101,6 +106,23 @@ class Export:
         )  # fmt: skip
         return "delivered"
 
+    def recut(self) -> Finished:
+        """A package without the rows that were called back is on the shelf, and announced to the next block.
+
+        Raises:
+            Refused: The request may no longer be answered, nothing is left, or nobody called rows back.
+            RiskTooHigh: Who is left could be recognised; the requester must delete the dataset.
+            NotYet: As ``run``.
+        """
+        finished, _ = self._package()
+        self.holder.shelf.put(finished.path)
+        self.holder.offer(
+            Notice, request=self.tx_id, holder=self.holder.party, step=RECUT, package=finished.package,
+            manifest=finished.manifest,
+        )  # fmt: skip
+        self.clear()
+        return finished
+
     def _package(self) -> tuple[Finished, Packed]:
         for _ in range(ROUNDS):
             self._check_allowed()
@@ -118,6 +140,8 @@ class Export:
 
     def _selection(self) -> Selection:
         selection = select(self.holder.vault, self.request)
+        if self._again:
+            selection = selection.among(self.holder.vault.shares.owners(self.tx_id))
         if not selection.owners:
             raise Refused("cohort", "no patient of this institution is meant by the request")
         return selection
@@ -241,6 +265,8 @@ class Export:
         self.path.unlink(missing_ok=True)
 
     def _note(self, state: Any, **facts: Any) -> None:
+        if self._again:
+            return  # the vault remembers the delivery
         self.holder.vault.exports.note(self.tx_id.hex(), state, **facts)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +18,16 @@ class Scratch:
     """A folder of sealed files; what does not open under this key is as if it were not there.
 
     Args:
-        folder: Made where it is missing, for this user alone.
+        folder: Made with its first file, for this user alone.
         key: SM4 key, of this export and no other.
     """
 
     def __init__(self, folder: Path, key: bytes) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder, self._key = folder, key
 
     def write(self, name: str, content: bytes) -> None:
         """The content stands under a name, sealed."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         nonce = os.urandom(_NONCE)
         sealed = nonce + sm4_gcm_seal(self._key, nonce, content, name.encode())
         path = self.folder / (name + _SUFFIX)
@@ -49,14 +48,6 @@ class Scratch:
             return sm4_gcm_open(self._key, sealed[:_NONCE], sealed[_NONCE:], name.encode())
         except (FileNotFoundError, ShangmiError):
             return None
-
-    def remove(self, name: str) -> None:
-        """Nothing stands under a name."""
-        (self.folder / (name + _SUFFIX)).unlink(missing_ok=True)
-
-    def names(self) -> Iterator[str]:
-        """Yield the names under which something stands, in order."""
-        yield from sorted(one.name.removesuffix(_SUFFIX) for one in self.folder.glob(f"*{_SUFFIX}"))
 
     def clear(self) -> None:
         """The folder and all in it are gone."""
