@@ -27,6 +27,10 @@ _ACTIONS: Final = {
     "generalise": "put into a larger group",
     "scrub": "scrubbed of names and numbers that were found",
 }
+#: Files beside the profile's own that decide what leaves.
+_DECIDING: Final = (
+    "rules.yaml", "systems.yaml", "codes.csv", "displays.csv", "places.csv", "places_own.csv", "definitions.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +101,7 @@ def load_profile(name: str) -> Profile:
 
 def _digest(profile: str) -> bytes:
     state = Sm3(b"XL/PROFILE/1")
-    for name in (
-        profile,
-        "rules.yaml",
-        "systems.yaml",
-        "codes.csv",
-        "places.csv",
-        "places_own.csv",
-        "definitions.json",
-    ):
+    for name in (profile, *_DECIDING):
         content = (HERE / name).read_bytes()
         state.update(len(content).to_bytes(8, "big") + content)
     return state.digest()

@@ -110,7 +110,9 @@ def tables() -> Tables:
         ConfigurationError: ``systems.yaml`` breaks its schema.
     """
     document = load_document(HERE / "systems.yaml", "deidentify/systems")
-    closed = {(row["system"], row["code"]): row["display"] for row in _rows(document["closed"]["table"])}
+    files = document["closed"]
+    rows = [*_rows(files["table"]), *_rows(files["displays"])]
+    closed = {(row["system"], row["code"]): row["display"] for row in rows}
     for one in document["lists"]:
         closed |= {(one["system"], code): display for code, display in one["codes"].items()}
     forms: dict[str, list[tuple[re.Pattern[str], Callable[[str], bool] | None]]] = {}
