@@ -99,7 +99,14 @@ class Shelf:
         found = self._files.find({"filename": digest.hex()}, {"_id": 1}).sort("_id").limit(_TRIED)
         return [one["_id"] for one in found]
 
-    def get(self, digest: bytes, path: Path, size: int, seen: Callable[[int], None] = lambda _: None) -> None:
+    def get(
+        self,
+        digest: bytes,
+        path: Path,
+        size: int,
+        seen: Callable[[int], None] = lambda _: None,
+        check: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         """The package lies at the path, whole; where anything fails nothing does.
 
         Args:
@@ -107,6 +114,7 @@ class Shelf:
             path: Where it goes.
             size: Bytes of it, from the chain.
             seen: Told of bytes that came, for a bar.
+            check: Shown the whole package before it has its name; what it raises is let through.
 
         Raises:
             NotYet: It does not lie there.
@@ -133,6 +141,7 @@ class Shelf:
                     raise Tampered("what lies on the shelf under this digest is something else; tell the holder")
                 stream.flush()
                 os.fsync(stream.fileno())
+            check(part)
             part.replace(path)
         finally:
             with suppress(FileNotFoundError):

@@ -77,8 +77,10 @@ class DatasetRegion(SharingRegion):
 
 
 @contextmanager
-def dataset_region(mongo: MongoClient[dict[str, Any]], folder: Path, **parameters: int) -> Iterator[DatasetRegion]:
-    made = DatasetRegion(mongo, folder, f"t{sm3(str(folder).encode()).hex()[:12]}", **parameters)
+def dataset_region(
+    mongo: MongoClient[dict[str, Any]], folder: Path, name: str = "", **parameters: int
+) -> Iterator[DatasetRegion]:
+    made = DatasetRegion(mongo, folder, name or f"t{sm3(str(folder).encode()).hex()[:12]}", **parameters)
     try:
         yield made
     finally:
