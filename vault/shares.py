@@ -17,6 +17,7 @@ from vault.layout import Document, Layout
 
 _BATCH: Final = 5_000
 _DUPLICATE: Final = 11000
+_SAYING: Final = b"XL/NOTICE/1\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +99,17 @@ class Shares:
             self._shares.update_many(
                 {"_id": {"$in": [one.request + one.owner for one in some]}}, {"$set": {"told": True}}
             )
+
+    # --- what was said of it -----------------------------------------------------------------------------------
+
+    def saying(self, request: bytes) -> bytes | None:
+        """Return the signed message about a dataset that is on its way to the chain, or None."""
+        found = self._shares.find_one({"_id": _SAYING + request})
+        return None if found is None else bytes(found["tx"])
+
+    def say(self, request: bytes, tx: bytes | None) -> None:
+        """This message about a dataset is on its way to the chain; or with None there is none any more."""
+        if tx is None:
+            self._shares.delete_one({"_id": _SAYING + request})
+        else:
+            self._shares.replace_one({"_id": _SAYING + request}, {"tx": tx}, upsert=True)

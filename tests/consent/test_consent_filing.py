@@ -134,7 +134,7 @@ def test_a_statement_that_lapsed_is_forgotten_and_filed_anew_under_its_number(wo
     file_one(world.desk, grant("p0"))
     ((tx, leaves),) = world.region.exchange.submissions()
     world.region.exchange.retire_submission(tx, leaves)  # lost on its way
-    world.region.grow(20, count=1)
+    world.region.grow(5, count=1)
     assert file_one(world.desk, deny("p0")).filed == 1
     world.block()
     state = world.state("p0")
