@@ -173,7 +173,8 @@ def _cell(column: Column, value: Any) -> Any:
         return [convert(item, column) for item in items(value)]
     if type(value) is list:
         raise Fault(
-            f'{len(value)} values in a column without "collection": true; choose with first() or where(), or join()'
+            f"column {column.name} holds one value and {len(value)} came; "
+            'choose with first() or where(), join() them, or set "collection": true'
         )
     return None if value is None else convert(value, column)
 

@@ -70,7 +70,7 @@ def _variable(node: Node, scope: Scope) -> Code:
 
 
 def _member(node: Node, scope: Scope) -> Code:
-    if node.base is None and node.value[:1].isupper() and is_type(node.value):
+    if node.base is None and node.value[:1].isupper():
         return _root(node.value, scope)
     names = [node.value]
     base = node.base
@@ -97,6 +97,8 @@ def _declared(type_: str, name: str, scope: Scope, node: Node) -> Element | None
 
 def _root(name: str, scope: Scope) -> Code:
     """Return the node itself where it is of that type: ``Patient.name`` is ``name`` of a Patient."""
+    if not is_type(name):  # not of R4: a resource's own word decides, and an element may begin so, too
+        return Code(lambda node, _env: node if is_named(node, name) else below(node, name))
     if not is_resource(name):
         return Code(lambda node, _env: node if is_of(node, name, scope.type) else None, name, many=False)
 
@@ -104,6 +106,11 @@ def _root(name: str, scope: Scope) -> Code:
         return node if isinstance(node, dict) and is_of(node, name) else None
 
     return Code(same, name if name not in ("Resource", "DomainResource") else scope.type, many=False)
+
+
+def is_named(node: Any, name: str) -> bool:
+    """Whether a node is a resource that calls itself so."""
+    return isinstance(node, dict) and node.get("resourceType") == name
 
 
 def _walk(start: Run | None, steps: Sequence[tuple[str, tuple[str, ...]]]) -> Run:
@@ -211,6 +218,9 @@ def _call(node: Node, scope: Scope) -> Code:
     if not least <= len(node.inner) <= most:
         wanted = f"{least}" if least == most else f"{least} to {most}"
         raise Fault(f"{name}() takes {wanted} arguments, not {len(node.inner)}", node.at)
+    if name == "is":
+        asked = node.base or Node("this", "$this", node.at)
+        return _operator(Node("operator", "is", node.at, None, (asked, node.inner[0])), scope)
     if name == "ofType" or (name == "as" and node.base is not None):
         return _of_type(node, scope)
     base = compile_node(node.base, scope) if node.base is not None else _this(node, scope)

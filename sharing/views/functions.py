@@ -271,10 +271,6 @@ def _extension(call: Call) -> Code:
     return call.base.of(extension, "Extension", True, url)
 
 
-def _is(call: Call) -> Code:
-    raise call.fault("is written as an operator: value is Quantity")
-
-
 def _as_type(call: Call) -> Code:
     return cast(call.base, call.node.inner[0].value)
 
@@ -386,7 +382,7 @@ FUNCTIONS: Final[dict[str, tuple[int, int, Build]]] = {
     "repeat": (1, 1, _repeat),
     "ofType": (1, 1, _as_type),
     "as": (1, 1, _as_type),
-    "is": (1, 1, _is),
+    "is": (1, 1, _as_type),
     "first": (0, 0, _first),
     "last": (0, 0, lambda call: _slice(call, lambda found: found[-1:], False)),
     "tail": (0, 0, lambda call: _slice(call, lambda found: found[1:], True)),

@@ -32,6 +32,12 @@ TEXTS: Final = TEMPORAL | {
     "xhtml",
 }
 PRIMITIVE: Final = NUMBERS | TEXTS | {"boolean"}
+#: Primitives that extend others (FHIR R4, 2.24.0.1).
+_EXTENDED: Final = {
+    **dict.fromkeys(("code", "id", "markdown"), "string"),
+    **dict.fromkeys(("url", "canonical", "uuid", "oid"), "uri"),
+    **dict.fromkeys(("positiveInt", "unsignedInt"), "integer"),
+}
 _SYSTEM: Final = {
     "String": "string",
     "Boolean": "boolean",
@@ -103,7 +109,7 @@ def resources() -> tuple[str, ...]:
 def ancestry(name: str) -> tuple[str, ...]:
     """Return a type and what it extends, nearest first."""
     bases, found = _table()[0], [name]
-    while base := bases.get(found[-1], ""):
+    while base := bases.get(found[-1], _EXTENDED.get(found[-1], "")):
         found.append(base)
     return tuple(found)
 

@@ -42,7 +42,7 @@ def is_of(item: Any, type_: str, known: str = "") -> bool:
     elif isinstance(item, dict) and isinstance(item.get("resourceType"), str):
         known = item["resourceType"]
     if known:
-        return type_ in ancestry(known) or (known in NUMBERS and known != "decimal" and type_ == "integer")
+        return type_ in ancestry(known)
     if isinstance(item, dict):
         return type_ not in PRIMITIVE and "Resource" not in ancestry(type_)
     if isinstance(item, bool):
@@ -87,6 +87,14 @@ def _named(code: Code) -> str:
 
 def _equals(_node: Node, left: Code, right: Code) -> Code:
     temporal = (left.temporal and right.open) or (right.temporal and left.open)
+    if left.temporal and right.temporal and (left.type == "time") != (right.type == "time"):
+        first, second = left.run, right.run  # a day is no time of day, whatever they say
+        return left.of(
+            lambda node, env: None if first(node, env) is None or second(node, env) is None else False,
+            "boolean",
+            False,
+            right,
+        )
     if type(right.value) is str and not temporal:
         return left.of(_is_text(left, right.value), "boolean", False, right)
     ours, theirs = left.run, right.run

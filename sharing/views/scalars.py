@@ -29,7 +29,7 @@ def _text(apply: Callable[..., Any], type_: str, *kinds: type) -> tuple[int, int
     return len(kinds), len(kinds), _texts(apply, type_, kinds)
 
 
-def _texts(apply: Callable[..., Any], type_: str, kinds: tuple[type, ...]) -> Build:
+def _texts(apply: Callable[..., Any], type_: str, kinds: tuple[type, ...], least: int | None = None) -> Build:
     def built(call: Call) -> Code:
         if call.base.family not in ("", "text"):
             raise call.fault("is asked of a text")
@@ -42,12 +42,12 @@ def _texts(apply: Callable[..., Any], type_: str, kinds: tuple[type, ...]) -> Bu
         def applied(node: Any, env: Env) -> Any:
             text = one(run(node, env), label)
             given = [one(argument.run(node, env), label) for argument in arguments]
-            if text is None or None in given:
+            if text is None or None in given[:least]:
                 return None
             if not isinstance(text, str):
                 raise call.fault("is asked of a text")
             for value, kind in zip(given, kinds, strict=False):
-                if not isinstance(value, kind) or isinstance(value, bool):
+                if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                     raise call.fault(f"takes a {'text' if kind is str else 'whole number'} here")
             return apply(text, *given)
 
@@ -159,7 +159,8 @@ def _moment(value: Any) -> str | None:
 
 
 def _time(value: Any) -> str | None:
-    return value if isinstance(value, str) and read_time(value) is not None else None
+    text = value.removeprefix("T") if isinstance(value, str) else ""
+    return text if read_time(text) is not None else None
 
 
 def _converted(convert: Callable[[Any], Any], type_: str) -> tuple[int, int, Build]:
@@ -214,7 +215,7 @@ SCALARS: Final[dict[str, tuple[int, int, Build]]] = {
     "startsWith": _text(str.startswith, "boolean", str),
     "endsWith": _text(str.endswith, "boolean", str),
     "contains": _text(lambda text, part: part in text, "boolean", str),
-    "substring": (1, 2, _texts(_substring, "string", (int, int))),
+    "substring": (1, 2, _texts(_substring, "string", (int, int), 1)),
     "upper": _text(str.upper, "string"),
     "lower": _text(str.lower, "string"),
     "trim": _text(str.strip, "string"),

@@ -68,13 +68,15 @@ def compare(left: str, right: str) -> int | None:
     None where that cannot be said: one is less exact and they agree as far as it goes, only one of them has a zone, or
     one is no date or time.
     """
-    if len(left) == len(right) == _LENGTH_OF_DAY or (len(left) == len(right) > 19 and left[19:] == right[19:]):
+    if len(left) == len(right) and _alike(left, right):
         return (left > right) - (left < right)
-    one, other = read(left) or read_time(left), read(right) or read_time(right)
-    if one is None or other is None or (":" in left[:3]) != (":" in right[:3]):
+    one, other = read(left), read(right)
+    if one is None and other is None:
+        one, other = read_time(left), read_time(right)
+    if one is None or other is None:
         return None
     first, second = one[0], other[0]
-    if len(first) > 3 and len(second) > 3 and ":" not in left[:3]:
+    if len(first) > 3 and len(second) > 3:
         if (one[1] is None) != (other[1] is None):
             return None
         first, second = _in_utc(one), _in_utc(other)
@@ -82,6 +84,13 @@ def compare(left: str, right: str) -> int | None:
         if a != b:
             return 1 if a > b else -1
     return 0 if len(first) == len(second) else None
+
+
+def _alike(left: str, right: str) -> bool:
+    """Whether both are days, or both times to the second with the same fraction and zone: their text is their order."""
+    if len(left) == _LENGTH_OF_DAY:
+        return left[4] == right[4] == "-"
+    return left[16:17] == right[16:17] == ":" and left[19:] == right[19:]
 
 
 def _in_utc(parts: Parts) -> tuple[int, ...]:
