@@ -8,6 +8,7 @@ from console import (
     convert,
     coverage,
     credit,
+    dataset,
     demo,
     governance,
     identity,
@@ -42,6 +43,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(policy.app, name="policy")
 app.add_typer(governance.app, name="governance")
 app.add_typer(node.app, name="node")
+app.add_typer(dataset.app, name="dataset")
 
 
 def main() -> None:
