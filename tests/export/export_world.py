@@ -11,6 +11,7 @@ from typing import Any
 from dags.steps import publish
 from dags.steps.site import Site
 from ledger.carrier import Carrier, carry_block
+from ledger.chain.state import REQUEST
 from ledger.chain.transaction import Transaction
 from ledger.chain.validators import institution_id, key_id
 from ledger.messages.access import AccessRequest
@@ -21,7 +22,7 @@ from ledger.messages.provisions import Provision
 from schemas.records import RawRecord, Resource
 from schemas.sharing import Cohort, DatasetRequest, Demands, Ethics
 from shangmi import sm3
-from sharing.request import desk, request_digest, write_request
+from sharing.request import desk, write_request
 from vault.batches import RecordResult
 from vault.store import Vault
 
@@ -167,9 +168,10 @@ class World:
             answer_key=key_id(me.public_key), ethics=request.ethics.digest if request.ethics else bytes(32),
         )  # fmt: skip
         self.grow()
-        for member in COMMITTEE:
-            self.offer(member, Approval, request=tx, digest=request_digest(write_request(request)), approves=True)
-        self.grow()
+        if self.state(REQUEST, tx) is not None:
+            for member in COMMITTEE:
+                self.offer(member, Approval, request=tx, digest=digest, approves=True)
+            self.grow()
         return tx
 
     def state(self, kind: int, identity: bytes) -> bytes | None:

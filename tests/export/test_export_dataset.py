@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from export_world import EAST, NAME, PEOPLE, RESEARCH, VALUES, WEST, World, counts
+from export_world import COMMITTEE, EAST, INSURER, NAME, PEOPLE, RESEARCH, VALUES, WEST, World, counts
 
 from dags.steps import share
 from ledger.chain.state import DELIVERY
 from ledger.chain.validators import institution_id
-from ledger.messages.delivery import DeliveryState
+from ledger.messages.delivery import DeliveryState, Received
+from sharing.audit import accesses
 from sharing.package import Opened, open_package
 
 
@@ -63,3 +64,26 @@ def test_each_holder_exports_the_records_of_its_own_patients_who_permit_it(world
         assert NAME not in everything
         assert EAST not in everything
         assert not (world.at.home.path / "exports" / holder / tx.hex()).exists(), "the work is cleared away"
+
+
+def test_the_regulator_reads_from_blocks_alone_who_received_what_and_why(world: World) -> None:
+    world.say(EAST, range(20))
+    tx = world.submit(world.request(EAST))
+    refused = world.submit(world.request(EAST, requester=INSURER))
+    assert share.share(EAST, tx.hex(), world.at) == "delivered"
+    world.grow()
+    package = delivered(world, tx, EAST).package
+    world.offer(RESEARCH, Received, request=tx, holder=institution_id(EAST), package=package)
+    world.grow()
+    found = {one.request: one for one in accesses(world.at.replica("health-commission"))}
+    mine, theirs = found[tx], found[refused]
+    assert (mine.requester, mine.holders, mine.kind, mine.purpose) == (RESEARCH, (EAST,), "dataset", "research")
+    assert [(one["who"], one["what"]) for one in mine.later] == [
+        (COMMITTEE[0], "approved"), (COMMITTEE[1], "approved"), (EAST, "delivered"), (RESEARCH, "received"),
+    ]  # fmt: skip
+    assert mine.later[2]["records"] == 20 * 3
+    assert mine.decision is not None and mine.decision.pending and mine.decision.policies == ("research.dataset",)
+    assert theirs.decision is not None and not theirs.decision.allowed and theirs.later == []
+    assert not theirs.given
+    later = accesses(world.at.replica("health-commission"), range(theirs.height, theirs.height + 1))
+    assert [one.request for one in later] == [refused]
