@@ -18,6 +18,7 @@ from console import (
     records,
     running,
     source,
+    view,
 )
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command("status")(running.status)
 app.command("listen")(running.listen)
 app.command("convert")(convert.convert)
 app.command("coverage")(coverage.coverage)
+app.command("view")(view.view)
 app.command("batches")(records.batches)
 app.command("credit")(credit.credit)
 app.add_typer(source.app, name="source")
