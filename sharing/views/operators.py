@@ -59,8 +59,10 @@ def _reads_as(text: str, type_: str) -> bool:
 
 
 def cast(base: Code, type_: str) -> Code:
-    """Return the items of that type."""
+    """Return the items of that type; a primitive of exactly that one, since a code is asked for as a code."""
     run, known = base.run, base.type
+    if known in PRIMITIVE and type_ in PRIMITIVE:
+        return base if known == type_ else base.of(lambda _node, _env: None, type_)
 
     def of_type(node: Any, env: Env) -> Any:
         found = run(node, env)
