@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dags.steps.site import Site
     from sharing.catalogue import Published
 
-app = typer.Typer(help="What may be asked for, without patient data.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 #: Codes that are listed where nobody asks for more.
 _CODES: Final = 20

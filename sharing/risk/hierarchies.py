@@ -144,7 +144,7 @@ _PREFECTURE: Final = r"(?:[^省市区县]{1,10}?(?:自治州|地区|盟|市))"
 _COUNTY: Final = r"(?:[^省市区县旗]{1,12}?(?:自治县|自治旗|林区|特区|新区|区|县|旗|市))"
 #: A place as an address writes it: province, prefecture (none in a municipality), county, and the rest.
 _ADDRESS: Final = re.compile(
-    rf"(?:(?P<city>(?:北京|天津|上海|重庆)市)(?:市辖区|县(?=.))?|(?P<province>{_PROVINCE})(?P<prefecture>{_PREFECTURE})?)"
+    rf"(?:(?P<city>(?:北京|天津|上海|重庆)市)(?:(?P=city)|市辖区|县(?=.))?|(?P<province>{_PROVINCE})(?P<prefecture>{_PREFECTURE})?)"
     rf"(?P<county>{_COUNTY})?.*"
 )
 
@@ -179,9 +179,13 @@ _DOTTED: Final = re.compile(r"\w+(?:\.\w+)+", re.ASCII)
 _ANY: Final = re.compile(r"[\w.+*†/:-]{1,24}", re.ASCII)
 _SHORT: Final = re.compile(r"[A-Z]\d[\dA-Z]", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{2,3}", re.ASCII)
+#: Postcodes, whole or cut: two digits are a province, three a postal zone, four a county or city.
+_POST: Final = re.compile(r"\d{4,6}", re.ASCII)
 
 
 def _subgroup(label: str) -> str:
+    if _POST.fullmatch(label):
+        return label[:4]
     if found := _ATC.fullmatch(label):
         return f"{found[1]}{found[2]}{found[3] or ''}{found[4] or ''}"
     if found := _ICD.fullmatch(label):
@@ -190,7 +194,7 @@ def _subgroup(label: str) -> str:
 
 
 def _group(label: str) -> str:
-    if _ATC.fullmatch(label) or _ICD.fullmatch(label):
+    if _POST.fullmatch(label) or _ATC.fullmatch(label) or _ICD.fullmatch(label):
         return label[:3]
     if _DOTTED.fullmatch(label) or _NUMBER.fullmatch(label):
         return label.partition(".")[0]
@@ -198,13 +202,15 @@ def _group(label: str) -> str:
 
 
 def _chapter(label: str) -> str:
-    return label[0] if _SHORT.fullmatch(label) else STAR
+    if _SHORT.fullmatch(label):
+        return label[0]
+    return label[:2] if _NUMBER.fullmatch(label) else STAR
 
 
 _CODES: Final = (
     Level("subcategory (one place after the dot)", _subgroup),
     Level("category (3 characters)", _group),
-    Level("chapter letter", _chapter),
+    Level("chapter (first letter, or 2 digits)", _chapter),
     _EVERYTHING,
 )
 
