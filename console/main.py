@@ -10,11 +10,13 @@ from console import (
     credit,
     dataset,
     demo,
+    erase,
     governance,
     identity,
     ledger,
     node,
     policy,
+    record,
     records,
     running,
     source,
@@ -38,6 +40,7 @@ app.command("coverage")(coverage.coverage)
 app.command("view")(view.view)
 app.command("batches")(records.batches)
 app.command("credit")(credit.credit)
+app.command("erase")(erase.erase)
 app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")
@@ -45,6 +48,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(policy.app, name="policy")
 app.add_typer(governance.app, name="governance")
 app.add_typer(node.app, name="node")
+app.add_typer(record.app, name="record")
 app.add_typer(dataset.app, name="dataset")
 
 

@@ -69,14 +69,26 @@ def status(as_json: Json = False) -> None:
             name: {**asdict(vault.summary()), "open": unconfirmed(vault, chain.get(name))}
             for name, vault in vaults(site())
         }
+        emergencies = unreviewed(chain.values())
     if as_json:
-        print_json({"institutions": facts, "heights": heights})
+        print_json({"institutions": facts, "heights": heights, "emergencies": emergencies})
         return
     say(sources_table(source for one in facts.values() for source in one["sources"].items()))
     say("")
     for name, one in facts.items():
         say(f"{name}: {one['versions']} sealed, {one['open']} wait for a block")
     say(f"chain: {_heads(heights)}")
+    if emergencies:
+        say(f"{emergencies} emergency accesses wait for a review: xinglin record list --emergency")
+
+
+def unreviewed(replicas: Iterable[Replica]) -> int:
+    """Return how many emergency accesses nobody has reviewed, as the longest of these replicas has it."""
+    from ledger.chain.working_state import WorkingState
+    from ledger.messages.review import unreviewed as waiting
+
+    view = max((one.view for one in replicas), key=lambda one: one.head.height, default=None)
+    return 0 if view is None else sum(1 for _ in waiting(WorkingState(view, view.head.timestamp_ms + 1)))
 
 
 def _heads(heights: dict[str, int]) -> str:

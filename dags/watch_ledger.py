@@ -1,7 +1,8 @@
 """Every half hour each institution looks at what the others signed; by night the auditor looks further back.
 
 What is found (double signing, a producer's missed turn, an own vote that a certificate left out) is offered to the
-next producers and counts once it stands in a block. A conviction fails the task, so that its notifiers are called.
+next producers and counts once it stands in a block. A conviction fails the task, so that its notifiers are called; so
+do emergency accesses whose review is overdue, every night.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def build(region: Region, dag_id: str, cron: str, roles: tuple[str, ...], height
         for one in region.institutions:
             if one.role in roles:
                 look.override(task_id=f"look_{one.id}", queue=f"node-{one.id}")(one.id, heights)
+            if one.role == "auditor" and roles == ("auditor",):
+                reviews.override(task_id=f"reviews_{one.id}", queue=f"node-{one.id}")(one.id)
     return dag
 
 
@@ -49,6 +52,16 @@ def look(institution: str, heights: int) -> dict[str, int]:
     if counts["convictions"]:
         raise AirflowFailException(f"{counts['convictions']} proofs of double signing were found and are offered")
     return counts
+
+
+@task
+@discreet()
+def reviews(institution: str) -> None:
+    """No emergency access of the region waits for its review beyond its time; those that do fail the task."""
+    from dags.steps import records
+
+    if late := records.overdue_reviews(institution):
+        raise AirflowFailException(f"{len(late)} reviews are overdue; see `xinglin record list --emergency`")
 
 
 _region = load_region(Home.from_environment().region)

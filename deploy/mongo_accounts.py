@@ -139,6 +139,7 @@ def own_part(institution: str, institutions: Iterable[str], *, apart: bool = Fal
         grant(EXCHANGE, "chunks", "find", "insert", "update"),  # kept for ever; readers check each digest
         grant(EXCHANGE, "topics", "find", "insert", "update", "remove"),
         *(grant(EXCHANGE, one, "find", "insert", "remove") for one in ("shelf.files", "shelf.chunks")),  # packages
+        grant(EXCHANGE, "answers", "find", "insert", "update", "remove"),  # single records, until they are received
         # Sealed summaries lie apart, so that an erasure can remove them.
         grant(EXCHANGE, "summaries", "find", "insert", "update", "remove"),
         grant(EXCHANGE, "summaries_asked", "find", "insert", "update", "remove"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Packages whose errors are written to be read by anybody.
-_OURS = frozenset({"connectors", "dags", "ledger", "normalise", "quality", "schemas", "shangmi", "vault"})
+_OURS = frozenset({"connectors", "dags", "ledger", "normalise", "quality", "schemas", "shangmi", "sharing", "vault"})
 _PLACES = 4
 
 

@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from ledger.chain.state import DELIVERY, REQUEST
+from ledger.chain.state import DELIVERY
 from ledger.chain.working_state import WorkingState
-from ledger.encoding import u32
-from ledger.messages.access import due
-from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, forbidden
+from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, forbidden, unanswered
 from ledger.messages.erasure import erased
-from ledger.messages.request_state import ALLOWED, RequestState
+from ledger.messages.request_state import RequestState
 from shangmi import PublicKey, sm3
 from sharing.consent import Cutter
 from sharing.record.answer import Terms, seal
@@ -53,17 +51,9 @@ def answer_all(desk: Desk, vault: Vault) -> dict[str, int]:
 
 def awaiting(state: WorkingState, holder: bytes) -> Iterator[tuple[bytes, RequestState]]:
     """Yield the allowed requests for single records that an institution has not answered yet, in order of deadline."""
-    first, last = state.height, state.height + state.parameters.deliver_blocks
-    for epoch in range(state.parameters.epoch_of(first), state.parameters.epoch_of(last) + 1):
-        noted = state.get(DELIVERY, u32(epoch)) or b""
-        for deadline in sorted(int.from_bytes(noted[at : at + 8], "big") for at in range(0, len(noted), 8)):
-            for tx_id in due(state, deadline) if deadline >= first else ():
-                request = RequestState.decode(state.get(REQUEST, tx_id) or b"")
-                if (
-                    request.is_record and request.stage == ALLOWED and holder in request.holders
-                    and state.get(DELIVERY, tx_id + holder) is None
-                ):  # fmt: skip
-                    yield tx_id, request
+    for tx_id, request in unanswered(state):
+        if request.is_record and holder in request.holders:  # it is the only one
+            yield tx_id, request
 
 
 def _answer(desk: Desk, vault: Vault, state: WorkingState, tx_id: bytes, request: RequestState) -> str:

@@ -76,14 +76,21 @@ def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_a
     returning = {f"catch_up_{one.id}" for one in region}
     assert {name for name in loaded["dags"] if name.startswith("catch_up_")} == returning
     rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_", "catch_up_"))}
-    assert rest == {"notarise", "watch_sources", "compare_replicas", "watch_ledger", "audit_ledger"}
+    watching = {"watch_sources", "compare_replicas", "watch_ledger", "audit_ledger"}
+    assert rest == {"notarise", *watching, "answer_records", "share_datasets"}
 
 
 def test_every_institution_watches_what_others_sign_where_its_node_is(loaded: dict[str, Any]) -> None:
     region = load_region(ROOT / "region.yaml").institutions
     watched = {name: task["queue"] for name, task in loaded["dags"]["watch_ledger"].items()}
     assert watched == {f"look_{one.id}": f"node-{one.id}" for one in region if one.role != "member"}
-    assert set(loaded["dags"]["audit_ledger"]) == {"look_health-commission"}
+    assert set(loaded["dags"]["audit_ledger"]) == {"look_health-commission", "reviews_health-commission"}
+
+
+def test_who_keeps_records_answers_for_them_and_hears_of_emergencies_where_its_node_is(loaded: dict[str, Any]) -> None:
+    keepers = [one.id for one in load_region(ROOT / "region.yaml").institutions if one.class_ in "ABC"]
+    tasks = {name: task["queue"] for name, task in loaded["dags"]["answer_records"].items()}
+    assert tasks == {f"{step}_{one}": f"node-{one}" for step in ("answer", "alarm") for one in keepers}
 
 
 def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str, Any]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from dags.steps import ingest, publish
+from typer.testing import CliRunner
+
+from console.main import app
+from dags.steps import publish
 from dags.steps.records import answer_all, desk
 from dags.steps.site import Site
 from ledger.carrier import Carrier, carry_block
@@ -14,19 +18,33 @@ from ledger.chain.state import CONSENT, DELIVERY, REQUEST
 from ledger.chain.transaction import Transaction
 from ledger.chain.validators import institution_id
 from ledger.chain.working_state import WorkingState
-from ledger.contracts.policy_request import type_name
 from ledger.messages.consent import Consent, ConsentState
 from ledger.messages.delivery import DeliveryState
 from ledger.messages.provisions import Provision
 from ledger.messages.request_state import RequestState
 from ledger.messages.summary_store import Listed
+from schemas.records import RawRecord, Resource
 from shangmi import sm3
 from sharing.record.asking import Question, Reference, ask
 from sharing.record.desk import Desk
-from simulators.lis import Laboratory
+from vault.batches import RecordResult
 
-SOURCE = "lab-centre-lis"
+SOURCE, NAME = "lab-centre-lis", "欧阳䶮𠮷"
 OWNER, READER, OTHER, REGULATOR = "lab-centre", "hospital-west", "hospital-east", "health-commission"
+PATIENTS = 24
+WHEN = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
+
+
+def report_of(patient: str) -> Iterator[Resource]:
+    """A patient, a report of 5 January 2026 in UTC+8, and one value in it."""
+    subject = {"reference": f"Patient/{patient}"}
+    code = {"coding": [{"system": "http://loinc.org", "code": "718-7"}]}
+    about = {"status": "final", "code": code, "subject": subject, "effectiveDateTime": "2026-01-05T06:57:22+08:00"}
+    yield Resource({"resourceType": "Patient", "id": patient, "name": [{"text": NAME}]}, "PID", patient)
+    yield Resource({"resourceType": "DiagnosticReport", "id": f"r-{patient}", **about}, "OBR", patient)
+    value = {"value": 132, "unit": "g/L"}
+    measured = {"resourceType": "Observation", "id": f"o-{patient}", **about, "valueQuantity": value}
+    yield Resource(measured, "OBX", patient)
 
 
 @dataclass
@@ -39,21 +57,27 @@ class World:
 
     @classmethod
     def publish(cls, at: Site) -> World:
-        """A day of results is sealed, published in block 1, and read in summaries."""
-        folder = at.home.path / "inbox" / SOURCE
-        folder.mkdir(parents=True)
-        Laboratory(1).drop(folder, 1, 24, trouble=False, day=0)
-        for path in folder.iterdir():
-            os.utime(path, (1_760_000_000, 1_760_000_000))
-        ingest.pull(SOURCE, at)
-        batches = ingest.plan(SOURCE, "run", at)
-        for batch in batches:
-            ingest.process(SOURCE, batch, at)
-        ingest.reconcile(SOURCE, batches, at)
+        """The owner's reports are sealed, published in block 1, and read in summaries; all patients permit everything.
+
+        The statements stand in block 2.
+        """
+        vault = at.vault(OWNER)
+        for number in range(PATIENTS):
+            vault.landing.put(RawRecord(SOURCE, f"LIS|{number}", b"raw %d" % number, "hl7v2", WHEN))
+        for batch in vault.batches.plan(SOURCE, 100, "run"):
+            landed = list(vault.batches.records(batch))
+            results = [
+                RecordResult(one.id, "sealed", tuple(report_of(f"p{n}"))) for n, one in enumerate(landed)
+            ]  # fmt: skip
+            vault.batches.settle(batch, results, "map/1")
+            vault.batches.reconcile(batch)
         publish.submit(OWNER, at)
         made = cls(at, [])
         made.block()
         made.read()
+        for place in range(len(made.listed)):
+            made.say(place, Provision(True))
+        made.block()
         return made
 
     def read(self) -> None:
@@ -99,23 +123,25 @@ class World:
 
     def fresh(self) -> int:
         """Place of the summary of a report whose patient no test has touched."""
-        reports = [n for n, one in enumerate(self.listed) if type_name(one.summary.resource_type) == "DiagnosticReport"]
-        at = next(n for n in reports if self.patient(n) not in self.taken)
+        at = next(n for n in range(len(self.listed)) if self.patient(n) not in self.taken)
         self.taken.add(self.patient(at))
         return at
 
     def patient(self, at: int = 0) -> bytes:
         return self.listed[at].summary.patient
 
-    def consent(self, at: int = 0, *provisions: Provision, withdraw: bool = False) -> None:
-        """The patient's statement at the owner stands in a block."""
+    def say(self, at: int, *provisions: Provision, withdraw: bool = False) -> None:
+        """The patient's statement at the owner is offered to the next block."""
         before = self.now(OWNER).get(CONSENT, institution_id(OWNER) + self.patient(at))
         sequence = 1 if before is None else ConsentState.decode(before).sequence + 1
-        given = () if withdraw else provisions or (Provision(True),)
         self.offer(
-            OWNER, Consent, patient=self.patient(at), sequence=sequence, provisions=given, withdraw=withdraw,
+            OWNER, Consent, patient=self.patient(at), sequence=sequence, provisions=provisions, withdraw=withdraw,
             reference=sm3(b"a signed form"),
         )  # fmt: skip
+
+    def consent(self, at: int, *provisions: Provision, withdraw: bool = False) -> None:
+        """The patient's statement at the owner stands in a block."""
+        self.say(at, *provisions, withdraw=withdraw)
         self.block()
 
     def ask(self, at: int = 0, purpose: str = "care", reader: str = "doctor", **changes: Any) -> bytes:
@@ -135,3 +161,27 @@ class World:
 
     def shelf(self) -> list[str]:
         return sorted(one["_id"] for one in self.at.client["xinglin_exchange"]["answers"].find())
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command ended with."""
+
+    code: int
+    output: str
+    told: str
+
+
+def xinglin(*arguments: object) -> Done:
+    """Run the command in this process, in the environment of the fixture."""
+    done = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "80"}, prog_name="xinglin")
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def said(*arguments: object) -> str:
+    """Return what the command wrote; it did what it was asked."""
+    done = xinglin(*arguments)
+    assert (done.code, done.told) == (0, ""), done.told
+    return done.output

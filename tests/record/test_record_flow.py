@@ -57,7 +57,6 @@ def refused(world: World, tx_id: bytes, answer: str) -> None:
 
 def test_a_permitted_record_is_asked_for_answered_opened_and_confirmed(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     assert stage(world, tx_id) == "allowed"
     with pytest.raises(NotYet, match="has not answered"):
@@ -83,7 +82,6 @@ def test_a_permitted_record_is_asked_for_answered_opened_and_confirmed(world: Wo
 
 def test_a_pass_that_is_repeated_offers_the_same_answer_again(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     for _ in range(3):
         world.answer()
@@ -101,7 +99,9 @@ def test_a_pass_that_is_repeated_offers_the_same_answer_again(world: World) -> N
 
 
 def test_without_a_statement_nothing_is_signed_and_the_rule_is_named(world: World) -> None:
-    question = Question(world.reference(world.fresh()), "care", "doctor")
+    at = world.fresh()
+    world.consent(at, withdraw=True)
+    question = Question(world.reference(at), "care", "doctor")
     with pytest.raises(Refused, match=r"no rule permits it.*statement"):
         ask(world.desk(), question)
     assert world.block() is None
@@ -138,7 +138,6 @@ def test_what_nobody_published_is_refused_by_its_name(world: World) -> None:
 
 def test_a_withdrawal_before_the_answer_stops_it(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     world.consent(at, withdraw=True)
     refused(world, tx_id, "not-permitted")
@@ -146,7 +145,6 @@ def test_a_withdrawal_before_the_answer_stops_it(world: World) -> None:
 
 def test_a_withdrawal_after_the_answer_was_made_and_before_its_block_stops_it(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     world.answer()
     waiting, before = world.at.exchange.submissions(), world.shelf()
@@ -170,7 +168,6 @@ def test_a_statement_of_other_dates_does_not_permit_this_record(world: World) ->
 
 def test_naming_another_patient_opens_nothing(world: World) -> None:
     willing, other = world.fresh(), world.fresh()
-    world.consent(willing)
     refused(world, world.ask(other, patient=world.patient(willing)), "other-patient")
 
 
@@ -183,7 +180,6 @@ def test_an_emergency_that_names_nobody_does_not_open_what_its_patient_denies(wo
 
 def test_an_erasure_before_the_answer_stops_it(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id, record = world.ask(at), world.reference(at)
     world.offer(OWNER, Erase, reason="patient", records=((record.rid, record.version),))
     world.block()
@@ -194,7 +190,6 @@ def test_an_erasure_before_the_answer_stops_it(world: World) -> None:
 
 def test_a_key_that_is_gone_here_is_told_before_the_chain_knows_of_the_erasure(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id, record = world.ask(at), world.reference(at)
     world.at.vault(OWNER).erase_record(record.rid)
     refused(world, tx_id, "erased")
@@ -202,7 +197,6 @@ def test_a_key_that_is_gone_here_is_told_before_the_chain_knows_of_the_erasure(w
 
 def test_bytes_that_were_changed_in_the_store_are_not_given(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id, record = world.ask(at), world.reference(at)
     records = world.at.client[f"xinglin_{OWNER}"]["records"]
     place = {"_id": locator(record.rid, record.version)}
@@ -217,7 +211,6 @@ def test_bytes_that_were_changed_in_the_store_are_not_given(world: World) -> Non
 
 def test_a_requester_whose_key_changed_or_who_was_frozen_is_given_nothing(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     request = world.request(tx_id)
     assert request is not None
@@ -251,7 +244,6 @@ def test_a_requester_whose_key_changed_or_who_was_frozen_is_given_nothing(world:
 
 def test_nobody_but_who_asked_opens_or_confirms_the_answer(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     world.delivered(tx_id)
     for other in (OTHER, OWNER):
@@ -271,7 +263,6 @@ def test_nobody_but_who_asked_opens_or_confirms_the_answer(world: World) -> None
 
 def test_an_answer_changed_on_the_shelf_is_not_taken(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     tx_id = world.ask(at)
     world.delivered(tx_id)
     delivery = world.delivery(tx_id)
@@ -289,7 +280,6 @@ def test_an_answer_changed_on_the_shelf_is_not_taken(world: World) -> None:
 
 def test_requests_that_are_no_ones_word_never_enter_a_block(world: World) -> None:
     at = world.fresh()
-    world.consent(at)
     here, key = world.desk(), world.at.keystore(READER).signing_key
     holder, asked = find_record(here, world.reference(at))
 

@@ -263,11 +263,19 @@ class SummaryStore:
             publisher: Only of this institution.
         """
         keys = GrantedKeys(exchange, self._institution, key)
-        names = {one.id: one.name for one in self._replica.view.roster}
         wanted: Document = {}
         if publisher is not None:
             first = institution_id(publisher)
             wanted = {"_id": {"$gte": first + bytes(KEY_BYTES), "$lte": first + b"\xff" * KEY_BYTES}}
+        yield from self._opened(wanted, keys)
+
+    def find(self, exchange: Exchange, key: Decrypts, publisher: str, rid: bytes, version: int) -> Listed | None:
+        """Return the summary of one record, or None where there is none that this institution may read."""
+        place = institution_id(publisher) + rid + u32(version)
+        return next(self._opened({"_id": place}, GrantedKeys(exchange, self._institution, key)), None)
+
+    def _opened(self, wanted: Document, keys: GrantedKeys) -> Iterator[Listed]:
+        names = {one.id: one.name for one in self._replica.view.roster}
         for one in self._summaries.find(wanted).sort([("height", -1), ("_id", 1)]):
             sealed, name = SealedSummary.read(bytes(one["sealed"])), names.get(bytes(one["_id"])[:SHORT_ID], "")
             secret = keys.secret(sealed.key_id, name)
