@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from console import (
+    catalogue,
     convert,
     coverage,
     credit,
@@ -18,6 +19,7 @@ from console import (
     policy,
     record,
     records,
+    request,
     running,
     source,
     view,
@@ -41,6 +43,7 @@ app.command("view")(view.view)
 app.command("batches")(records.batches)
 app.command("credit")(credit.credit)
 app.command("erase")(erase.erase)
+app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")
@@ -50,6 +53,7 @@ app.add_typer(governance.app, name="governance")
 app.add_typer(node.app, name="node")
 app.add_typer(record.app, name="record")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(request.app, name="request")
 
 
 def main() -> None:

@@ -1,0 +1,29 @@
+"""A founded region whose chain has begun, and the command on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from founded import founded_site
+
+sys.path.append(str(Path(__file__).parents[1] / "console"))
+
+from console_run import ROOT
+
+from dags.steps.site import Site
+from schemas.home import Home
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory, mongo_uri: str) -> Iterator[Site]:
+    """A region of eight institutions, all of whose keys are on this machine."""
+    home = Home(tmp_path_factory.mktemp("region"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XINGLIN_REGION", str(ROOT / "region.yaml"))
+        patch.setenv("XINGLIN_HOME", str(home.path))
+        patch.setenv("MONGODB_URI", mongo_uri)
+        with founded_site(home) as opened:
+            yield opened
