@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ledger.chain.block import Block
 from ledger.chain.leaves import Leaves
 from ledger.chain.merkle import Levels, inclusion_path
+from ledger.chain.receipt import read_receipt
 from ledger.chain.smt import state_key
 from ledger.chain.state import ONLY, REQUEST, ROSTER, SEEN
 from ledger.chain.transactions import open_transaction
 from ledger.chain.validators import institution_id
 from ledger.encoding import u32
 from ledger.errors import Behind
-from ledger.messages.approval import Approval
-from ledger.messages.request_state import ALLOWED, RequestState
+from ledger.messages.approval import Approval, read_approval
+from ledger.messages.request_state import ALLOWED, RequestState, Verdict
 from ledger.proofs.dataset_evidence import BlockShown, Evidence, Named, RecordsShown, StateShown
 from ledger.proofs.multiproof import multiproof
 from ledger.proofs.receipt_proving import trunk
+from shangmi import sm3
 from sharing.errors import NotYet
 
 if TYPE_CHECKING:
@@ -69,6 +72,30 @@ def gather(
         stem, _note(replica, view, note), _state(view, ROSTER, ONLY), _state(view, REQUEST, request_tx),
         tuple(blocks.values()), tuple(history), tuple(shown),
     ).encode()  # fmt: skip
+
+
+def policies_at_decision(replica: Replica, request_tx: bytes) -> bytes:
+    """Return the policy set that allowed a request, as the chain encoded it; governance may have changed it since.
+
+    Raises:
+        NotYet: The request does not stand allowed here, or this replica began with a later state.
+    """
+    view = replica.view
+    value = view.state(REQUEST, request_tx)
+    state = None if value is None else RequestState.decode(value)
+    if state is None or state.stage != ALLOWED:
+        raise NotYet("policies: the request does not stand allowed up to this replica's head")
+    receipts = list(_messages(replica, view, request_tx, state).values())
+    _, outcome = read_receipt(receipts[-1])
+    if len(receipts) == 1:
+        wanted = Verdict.decode(outcome.code, outcome.detail).policy_hash
+    else:
+        verdict = read_approval(outcome.code, outcome.detail)[1]
+        wanted = b"" if verdict is None else verdict.policy_hash
+    for one in chain([view.policies, replica.genesis.policies], replica.every_value()):
+        if sm3(one) == wanted:
+            return one
+    raise NotYet("policies: this replica began with a later state than the decision's; ask one that executed it")
 
 
 def _places(

@@ -15,6 +15,10 @@ from package_world import ASKER, FILE, HOLDER, OTHER, REGULATOR, DatasetRegion, 
 
 from ledger.chain.merkle import Levels, leaf_hash
 from ledger.chain.validators import institution_id
+from ledger.contracts.governance import Propose, Vote
+from ledger.contracts.motions import FOR
+from ledger.contracts.policy import PolicySet
+from ledger.contracts.rule_changes import NewRules
 from ledger.errors import ProofError
 from ledger.proofs.anchor import Anchor, load_anchor
 from ledger.proofs.checkpoint import Checkpoint, Note, cosign
@@ -22,7 +26,7 @@ from ledger.proofs.dataset_evidence import Allowed, Evidence, RecordsShown, veri
 from ledger.proofs.multiproof import multiproof, verify_multiproof
 from shangmi import sm3
 from sharing.errors import NotYet
-from sharing.package.evidence import gather
+from sharing.package.evidence import gather, policies_at_decision
 
 pytestmark = pytest.mark.mongo
 SUPERVISED = sm3(b"another request file")
@@ -266,3 +270,35 @@ def test_a_multiproof_shows_any_leaves_of_any_tree_and_no_others(size: int, data
         assert not verify_multiproof(leaves, moved, size, proof, root)
     assert not verify_multiproof(bytes(32) + leaves[32:], places, size, proof, root)
     assert not verify_multiproof(leaves[:-1], places, size, proof, root)
+
+
+def forbid(region: DatasetRegion, name: str) -> bytes:
+    """Rules that forbid one more thing are in force at once; returns them as the chain has them."""
+    standing = PolicySet.decode(region.node(HOLDER).replica.view.policies)
+    rule = f'\n@id("{name}") @says("x") forbid (principal == Institution::"lab-centre", action, resource);'
+    change = NewRules(standing.hash, standing.text + rule, standing.schema)
+    proposal = region.sign("hospital-east", Propose, title="a change", change=change)
+    region.block_of(proposal)
+    voters = ("hospital-west", "hospital-district", "nursing-home", REGULATOR)
+    region.block_of(*(region.sign(one, Vote, proposal=proposal.tx_id, choice=FOR) for one in voters))
+    return region.node(HOLDER).replica.view.policies
+
+
+def test_the_rules_of_the_decision_are_found_after_governance_changed_them(mongo: Any, tmp_path: Path) -> None:
+    with dataset_region(mongo, tmp_path) as region:
+        replica = region.node(HOLDER).replica
+        records = region.published(HOLDER, 2)[0]
+        first = region.allowed(REGULATOR, FILE)
+        before = forbid(region, "one")
+        second = region.allowed(ASKER, SUPERVISED)
+        after = forbid(region, "two")
+        assert len({replica.genesis.policies, before, after}) == 3
+        assert policies_at_decision(replica, first.tx_id) == replica.genesis.policies
+        assert policies_at_decision(replica, second.tx_id) == before
+        shown = verify_evidence(
+            gather(replica, second.tx_id, records), load_anchor(region.genesis.anchor()), second.tx_id,
+            institution_id(HOLDER),
+        )  # fmt: skip
+        assert shown.verdict.policy_hash == sm3(before)
+        with pytest.raises(NotYet):
+            policies_at_decision(replica, bytes(32))

@@ -85,6 +85,11 @@ class StoredChain:
         """Return the stored ones of these state values, by value hash."""
         return fetch(self._values, hashes)
 
+    def every_value(self) -> Iterator[bytes]:
+        """Yield every state value that ever stood, in no order: what the state replaced is kept."""
+        for one in self._values.find({}, {"d": 1}):
+            yield bytes(one["d"])
+
     def stage_history(self, made: Sequence[tuple[int, int, bytes]]) -> None:
         """Store complete subtrees of the history tree."""
         upsert(self._history, {_history_id(level, index): {"d": one} for level, index, one in made})
