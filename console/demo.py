@@ -35,6 +35,7 @@ def demo(
     """
     from rich.console import Console
 
+    from console.demo_sharing import share
     from console.region.region import down, up
     from console.report import Report
     from schemas.home import Home
@@ -50,7 +51,8 @@ def demo(
         before = Account.of(at)
         sent = _send(at, messages, console)
         _work(airflow, at, console)
-        report = Report.make(at, before, sent)
+        shared = share(at, lambda step: console.print(f"· {step}", highlight=False))
+        report = Report.make(at, before, sent, shared)
         say("\n".join(report.lines(airflow, time.monotonic() - started)))
         if stop:
             down(home)

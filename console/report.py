@@ -17,6 +17,7 @@ from schemas.reasons import sentence
 
 if TYPE_CHECKING:
     from console.demo import Account
+    from console.demo_sharing import Shared
     from console.region.airflow import Airflow
     from dags.steps.site import Site
     from ledger.chain.chain_check import ChainReport
@@ -45,6 +46,7 @@ class Report:
         sampled: Stored records read back, opened, and proved offline.
         faults: What was wrong with the sample, in sentences.
         folder: Where logs and keys are.
+        shared: What was asked, delivered and refused.
     """
 
     title: str
@@ -60,14 +62,16 @@ class Report:
     sampled: int
     faults: list[str]
     folder: str
+    shared: Shared
 
     @property
     def ok(self) -> bool:
-        """Whether every check holds: account, chain, sample."""
-        return self.rows == self.expected and self.equal and not self.faults and all(r.ok for r in self.chain.values())
+        """Whether every check holds: account, chain, sample, datasets."""
+        good = self.rows == self.expected and self.equal and not self.faults and not self.shared.faults
+        return good and all(one.ok for one in self.chain.values())
 
     @classmethod
-    def make(cls, at: Site, before: Account, sent: Mapping[str, Sent]) -> Report:
+    def make(cls, at: Site, before: Account, sent: Mapping[str, Sent], shared: Shared) -> Report:
         """Verify everything and return what was found."""
         from console.demo import Account
         from console.ledger import block_facts
@@ -104,6 +108,7 @@ class Report:
             sampled,
             faults,
             str(at.home.path),
+            shared,
         )
 
     def lines(self, airflow: Airflow, seconds: float) -> Iterator[str]:
@@ -118,6 +123,7 @@ class Report:
         yield from map(_block, self.blocks)
         if not self.blocks:
             yield "No new block: nothing new was sealed."
+        yield from self.shared.lines()
         yield "\nVerified"
         yield from self._checks()
         command = "xinglin" if shutil.which("xinglin") else os.path.relpath(sys.argv[0])
@@ -125,6 +131,7 @@ class Report:
         yield f"  Airflow    {airflow.address}   user admin   password {airflow.password}"
         yield f"  Chain      {command} ledger show {self.blocks[-1]['height'] if self.blocks else 1}"
         yield f"  Set aside  {command} quarantine list"
+        yield f"  Datasets   {self.folder}/datasets; who received what: {command} dataset audit"
         yield "  The region keeps running; stop it with: make down"
 
     def _checks(self) -> Iterator[str]:
@@ -135,6 +142,8 @@ class Report:
             f"{report.entries} entries, {report.signatures} signatures each": self.equal
             and all(one.ok for one in self.chain.values()),
             f"sample: {self.sampled} stored records opened, and proved offline from the trust anchor": not self.faults,
+            f"datasets: {len(self.shared.parts)} packages verified from the trust anchor alone, opened with the "
+            "researcher's key": bool(self.shared.parts) and not self.shared.faults,
         }
         for check, holds in checks.items():
             yield f"  {'✓' if holds else '✗'} {check}"
@@ -144,7 +153,7 @@ class Report:
         for name, one in self.chain.items():
             if one.fault:
                 yield f"    {name}: block {one.fault.height}: {one.fault.message}"
-        yield from (f"    {fault}" for fault in self.faults[:10])
+        yield from (f"    {fault}" for fault in (self.faults + self.shared.faults)[:10])
 
 
 def _reasons(title: str, counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
