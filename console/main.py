@@ -10,6 +10,7 @@ from console import (
     coverage,
     credit,
     dataset,
+    dataset_audit,
     demo,
     erase,
     governance,
@@ -24,6 +25,9 @@ from console import (
     source,
     view,
 )
+
+dataset.app.command("audit")(dataset_audit.audit)
+dataset.app.command("recut")(dataset_audit.recut)
 
 app = typer.Typer(
     name="xinglin",
