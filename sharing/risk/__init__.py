@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sharing.risk.gate import Gate
+from sharing.risk.persons import Together, TogetherPlan
 from sharing.risk.plan import Plan
 
-__all__ = ["Gate", "Plan"]
+__all__ = ["Gate", "Plan", "Together", "TogetherPlan"]

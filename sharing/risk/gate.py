@@ -11,7 +11,7 @@ from schemas.sharing import Demands
 from sharing.errors import Malformed
 from sharing.risk import words
 from sharing.risk.counting import Column, Counting
-from sharing.risk.hierarchies import HIERARCHIES
+from sharing.risk.hierarchies import HIERARCHIES, Level
 from sharing.risk.ladder import climb
 from sharing.risk.plan import Plan
 from sharing.risk.population import Population
@@ -60,19 +60,25 @@ class Gate:
         Raises:
             RiskTooHigh: In no way; the message says what stands against it and what would help.
         """
+        population, found, allowed = self._found()
+        return self._plan(population, found, allowed)
+
+    def _found(self) -> tuple[Population, Found, int]:
+        """Return the table, the solution, and the rows that may leave; raises as `plan`."""
         self._planned = True
         population = self._population()
         allowed = self._counting.rows * self._demands.suppression // 1_000
         found = Search(population, self._demands, allowed).run()
         if found is None:
             raise words.too_high(population, self._demands, allowed)
-        return self._plan(population, found, allowed)
+        return population, found, allowed
+
+    def _levels(self, column: Column) -> tuple[Level, ...]:
+        return HIERARCHIES[column.hierarchy]
 
     def _population(self) -> Population:
         codes, rows = self._counting.facts()
-        ladders = [
-            climb(one, HIERARCHIES[of.hierarchy]) for one, of in zip(self._counting.quasi, self._quasi, strict=True)
-        ]
+        ladders = [climb(one, self._levels(of)) for one, of in zip(self._counting.quasi, self._quasi, strict=True)]
         width = len(ladders)
         coded = np.empty((len(codes), width), np.int32)
         for place, one in enumerate(ladders):

@@ -27,12 +27,14 @@ class Rung:
         labels: The labels, in order; a code is a place in them.
         up: Code at the level below to code here; of the lowest, number of the value (`Values`) to code.
         lost: By code, how many other values of the column the label stands for.
+        steps: Levels of the hierarchy that lead here, those included that are left out.
     """
 
     name: str
     labels: tuple[Text, ...]
     up: NDArray[np.int32]
     lost: NDArray[np.int64]
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,13 @@ def climb(values: Values, levels: tuple[Level, ...]) -> Ladder:
     rungs = [Rung(EXACT, labels, up, under - 1)]
     # Labels one step up, by code of the last rung; steps go on from there where a level is left out, too.
     current: list[Text] = list(labels)
-    for level in levels:
+    for steps, level in enumerate(levels, 1):
         current = [_stepped(level, one) for one in current]
         labels, up = _coded(current)
         if len(labels) == len(rungs[-1].labels):
             continue
         under = np.bincount(up, weights=under, minlength=len(labels)).astype(np.int64)
-        rungs.append(Rung(level.name, labels, up, under - 1))
+        rungs.append(Rung(level.name, labels, up, under - 1, steps))
         current = list(labels)
     return Ladder(values.name, tuple(rungs))
 

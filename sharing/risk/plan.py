@@ -48,6 +48,12 @@ class Plan:
         self._rows = self._mark = 0
 
     @property
+    def steps(self) -> dict[str, int]:
+        """By quasi-identifier, how many levels of its hierarchy it goes up."""
+        chosen = zip(self._ladders, self._levels, strict=True)
+        return {ladder.column: ladder.rungs[level].steps for ladder, level in chosen}
+
+    @property
     def schema(self) -> pa.Schema:
         """The schema of what `apply` returns; of no columns where no batch was counted."""
         import pyarrow as pa

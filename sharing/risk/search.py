@@ -156,9 +156,10 @@ class Search:
             if self._work > MOST_WORK and self._best is not None:
                 return False
             failed = self._halve(self._way(tuple(map(int, choices[place]))))
-            alive[place] = False
             if failed is not None:
-                alive &= (choices > np.array(failed, np.int8)).any(axis=1)
+                ahead = slice(place, np.searchsorted(bounds, self._best.loss) if self._best else None)
+                alive[ahead] &= (choices[ahead] > np.array(failed, np.int8)).any(axis=1)
+                self._work += choices[ahead].size
         return True
 
     def _listed(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
