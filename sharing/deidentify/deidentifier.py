@@ -15,6 +15,7 @@ from sharing.deidentify.run import Run, now
 _META: Final = {
     "security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "PSEUDED"}]
 }
+_REPLACED: Final = (("meta", "meta"), ("text", "unlisted"), ("language", "unlisted"))
 
 
 class Deidentifier:
@@ -82,8 +83,9 @@ class Deidentifier:
             run.counts[self._named(kind), "type"] += 1
             return None
         id_ = body.pop("id", None)
-        body.pop("meta", None)
-        body.pop("text", None)  # the narrative says everything again
+        for name, rule in _REPLACED:  # the narrative says everything again, in words
+            if body.pop(name, None) is not None:
+                run.counts[f"{kind}.{name}", rule] += 1
         contained = body.pop("contained", None)
         run.inside, run.seen = {}, set()
         if contained is not None:

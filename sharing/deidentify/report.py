@@ -18,6 +18,7 @@ _SENTENCES: Final = {
     "empty": "dropped: nothing of it was left that FHIR demands",
     "not-closed": "dropped: not a value of the closed list or form that may stand here",
     "dangling": "dropped: what it refers to does not leave",
+    "meta": "replaced by the one label that identities are pseudonyms",
     "masked": "replaced by FHIR's data-absent-reason 'masked', since FHIR demands the element",
 }
 

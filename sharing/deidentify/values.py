@@ -18,7 +18,7 @@ _CLOCK: Final = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d", re.ASCII)
 #: Peoples of GB/T 3304 by code and by name that are not put together with others: more than nine in ten.
 _HAN: Final = frozenset({"01", "1", "HA", "汉族", "汉"})
 #: The other peoples of GB/T 3304: by number, by letters, by name.
-_OTHERS: Final = re.compile(r"0?[2-9]|[1-4]\d|5[0-6]|[A-Z]{2}|[\u4e00-\u9fff]{1,8}族")
+_OTHERS: Final = re.compile(r"0?[2-9]|[1-4]\d|5[0-6]|97|其他|[A-Z]{2}|[\u4e00-\u9fff]{1,8}族")
 #: GB/T 3304: any other.
 _OTHER_NATION: Final = "97"
 NATIONS: Final = "urn:oid:2.16.156.10011.2.3.3.3"
