@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import Final
+
+from sharing.deidentify.scrubbing_data import rules
 
 Check = Callable[[str], bool]
 
@@ -18,6 +21,10 @@ _PROVINCES: Final = frozenset(
 _EPONYM: Final = re.compile(
     r"(?:Parkinson|Alzheimer|Crohn|Hodgkin|Gleason|Graves|Cushing|Addison|Down|Marfan|Kawasaki|Raynaud|Behcet|Sjogren|"
     r"Bell|Babinski|Murphy|McBurney|Kernig|Brudzinski|Glasgow|Child|Doppler|Foley|Wilson|Paget|Barrett|Meniere)\b"
+)
+_SYLLABLES: Final = re.compile(
+    "(?:(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uai|uan|van|ai|ei|ao|ou|an|en|in|un|ia"
+    "|ie|iu|ua|uo|ui|ue|ve|er|a|o|e|i|u|v)){1,2}"
 )
 
 
@@ -63,6 +70,18 @@ def no_eponym(value: str) -> bool:
     return _EPONYM.match(value) is None
 
 
+def pinyin(value: str) -> bool:
+    """Say whether a name in Latin letters is made of syllables of pinyin (GB/T 16159), and of no English word."""
+    parts = re.split(r"[ ,^-]+", value)
+    words = _english() if len(parts) == 2 else frozenset()
+    return all(_SYLLABLES.fullmatch(part.lower()) and part not in words for part in parts)
+
+
+@lru_cache(maxsize=1)
+def _english() -> frozenset[str]:
+    return frozenset(rules("patterns")["not_pinyin"]["words"].split())
+
+
 def _is_date(digits: str) -> bool:
     try:
         date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
@@ -78,4 +97,5 @@ CHECKS: Final[dict[str, Check]] = {
     "landline": landline,
     "has_digit": has_digit,
     "no_eponym": no_eponym,
+    "pinyin": pinyin,
 }

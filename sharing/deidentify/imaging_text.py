@@ -1,0 +1,75 @@
+"""The text of an element, whatever character set it is in and whatever (0008,0005) says of it.
+
+Hospitals declare Latin 1 or nothing and send GBK; ISO 2022 IR 58 has escapes that are no part of the text. What cannot
+be read cannot be scrubbed, and is dropped. Sources: PS3.3 C.12.1.1.2, PS3.5 section 6.1.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Escapes of the sets that Chinese objects switch to: IR 58 is GB 2312, a subset of GB 18030.
+_CHINESE: Final = re.compile(rb"\x1b(?:\$\)A|\$A|\(B|\)B|-A)")
+_CODECS: Final = {
+    "ISO_IR 100": "latin-1", "ISO_IR 101": "iso8859-2", "ISO_IR 109": "iso8859-3", "ISO_IR 110": "iso8859-4",
+    "ISO_IR 144": "iso8859-5", "ISO_IR 127": "iso8859-6", "ISO_IR 126": "iso8859-7", "ISO_IR 138": "iso8859-8",
+    "ISO_IR 148": "iso8859-9", "ISO_IR 13": "shift_jis", "ISO_IR 166": "tis-620", "ISO 2022 IR 87": "iso2022_jp_2",
+    "ISO 2022 IR 159": "iso2022_jp_2", "ISO 2022 IR 149": "euc_kr",
+}  # fmt: skip
+_KOREAN: Final = re.compile(rb"\x1b\$\)C")
+_HANZI: Final = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
+
+
+def charsets(declared: bytes, outer: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the terms of (0008,0005), or those of the item around where it has none of its own."""
+    terms = tuple(one.strip("\0 ") for one in declared.decode("ascii", "replace").split("\\"))
+    return terms if any(terms) else outer
+
+
+def decode(value: bytes, declared: tuple[str, ...]) -> str | None:
+    """Return the text without control characters, or None where the bytes are none in any set that can be meant."""
+    value = value.strip(b"\0")
+    if value.isascii() and b"\x1b" not in value:
+        return _CONTROL.sub("", value.decode("ascii"))
+    found = _decoded(value, declared)
+    return None if found is None or "\ufffd" in found else _CONTROL.sub("", found)
+
+
+def _decoded(value: bytes, declared: tuple[str, ...]) -> str | None:
+    if _CHINESE.search(value) and not _KOREAN.search(value) and b"\x1b$B" not in value:
+        return _try(_CHINESE.sub(b"", value), "gb18030")
+    other = [_CODECS[one] for one in (term.replace("2022 IR", "2022 IR") for term in declared) if one in _CODECS]
+    plain = _try(value, "utf-8")
+    if plain is not None and b"\x1b" not in value:
+        return plain
+    if other and other != ["latin-1"]:
+        return _try(_KOREAN.sub(b"", value), other[-1])
+    if b"\x1b" in value:
+        return None
+    chinese = _try(value, "gb18030")
+    if chinese is None and "latin-1" in other:
+        return value.decode("latin-1")
+    if "latin-1" in other and not _mostly_chinese(value):
+        return value.decode("latin-1")
+    return chinese
+
+
+def _mostly_chinese(value: bytes) -> bool:
+    """Whether bytes declared as Latin 1 come in pairs as those of GBK do; letters with accents stand alone."""
+    high = sum(one >= 0x80 for one in value)
+    paired = sum(sum(one >= 0x80 for one in pair) for pair in _HANZI.findall(value))
+    return paired >= high and len(_HANZI.findall(value)) * 2 >= high
+
+
+def _try(value: bytes, codec: str) -> str | None:
+    """The text; a last character cut off is forgiven, since devices cut values at 64 bytes."""
+    for end in range(len(value), max(-1, len(value) - 4), -1):
+        try:
+            found = value[:end].decode(codec)
+            found.encode("utf-8")
+            return found
+        except UnicodeError:
+            continue
+    return None
