@@ -60,7 +60,7 @@ def verdict_lines(verdict: Verdict | None, reasons: tuple[Reason, ...]) -> Itera
 def standing_lines(found: Standing, name: Callable[[bytes], str]) -> Iterator[str]:
     """Yield where a request stands: who said what, who delivered, who received."""
     last = found.until
-    yield f"Asked in block {found.asked_at} by {name(found.requester)}."
+    yield f"Asked in block {found.asked_at} by {name(found.asked.sender)}."
     for voice in found.voices:
         why = "" if voice.approves else f": {_REASONS[voice.reason]}"
         yield f"{name(voice.member)} {'approved' if voice.approves else 'refused'}{why}."
@@ -84,6 +84,24 @@ def _answered(holder: str, delivery: Any) -> str:
     return f"{holder}: delivered {delivery.records} records in block {delivery.height}, {received}."
 
 
+def record_lines(found: Standing, name: Callable[[bytes], str]) -> Iterator[str]:
+    """Yield what a request for one record asks; it has no file, the chain says all of it."""
+    from ledger.chain.leaves import RecordLeaf
+    from ledger.contracts.policy_request import type_name
+    from ledger.messages.asked import RecordAsked
+
+    tx = found.asked
+    if not isinstance(tx.asked, RecordAsked):
+        raise RuntimeError("a request for a dataset has a file")
+    leaf = RecordLeaf.decode(tx.asked.leaf)
+    yield (
+        f"{name(tx.sender)} asks {name(tx.holders[0])} for one record, version {leaf.version} of a "
+        f"{type_name(leaf.resource_type) or 'resource'}; purpose: {tx.purpose}."
+    )
+    yield f"Read by {f'a {tx.reader} there' if tx.reader else 'the institution itself'}."
+    yield f"Record {leaf.rid.hex()}; SM3 of its sealed envelope {leaf.ct_digest.hex()}."
+
+
 def plain_answer(answer: Answer) -> dict[str, Any]:
     """Return what the rules say as JSON has it."""
     return {
@@ -97,9 +115,10 @@ def plain_answer(answer: Answer) -> dict[str, Any]:
 def plain_standing(found: Standing, name: Callable[[bytes], str]) -> dict[str, Any]:
     """Return where a request stands as JSON has it."""
     return {
-        "transaction": found.tx_id.hex(),
+        "transaction": found.asked.tx_id.hex(),
+        "kind": "record" if found.is_record else "dataset",
         "digest": found.digest.hex(),
-        "requester": name(found.requester),
+        "requester": name(found.asked.sender),
         "asked_at": found.asked_at,
         "stage": found.stage,
         "until": found.until,

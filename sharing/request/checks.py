@@ -13,8 +13,10 @@ from typing import Final
 
 from ledger.chain.roster import Roster
 from ledger.chain.validators import institution_id
+from ledger.encoding import ZERO_DIGEST
+from ledger.messages.request_state import RequestState
 from schemas.sharing import Cohort, DatasetRequest
-from sharing.errors import Refused
+from sharing.errors import Refused, Tampered
 
 #: What a region demands of every dataset, at least (GB/T 37964-2019 leaves the number to who shares).
 MINIMUM_K: Final = 5
@@ -63,6 +65,28 @@ def request_faults(request: DatasetRequest, roster: Roster, chain_id: bytes, tod
     yield from _amounts(request)
     yield from _dates(request, today)
     yield from _profile(request.profile)
+
+
+def require_agreement(request: DatasetRequest, state: RequestState) -> None:
+    """Return where a request file says what the chain decided on; its digest alone does not say so.
+
+    Args:
+        request: The file.
+        state: What the chain holds of the request that names the file's digest.
+
+    Raises:
+        Tampered: The requester had the chain judge something else than people read.
+    """
+    agrees = {
+        "requester": institution_id(request.requester) == state.requester,
+        "holders": tuple(sorted(map(institution_id, request.holders))) == state.holders,
+        "purpose": request.purpose == state.purpose,
+        "reader": request.reader == state.reader,
+        "most": request.most == state.most,
+        "ethics": (request.ethics.digest if request.ethics else ZERO_DIGEST) == state.ethics,
+    }
+    if wrong := [name for name, holds in agrees.items() if not holds]:
+        raise Tampered(f"the request on the chain says something else than its file about: {', '.join(wrong)}")
 
 
 def _parties(request: DatasetRequest, roster: Roster) -> Iterator[Fault]:

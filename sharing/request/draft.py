@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shangmi import Sm3
 from sharing.errors import Malformed
-from sharing.request.canonical import encode, parse
+from sharing.request.canonical import MAX_FILE, encode, parse
 from sharing.request.draft_text import MAX_DRAFT, read_draft, typed
 from sharing.request.reading import FORMAT, Place, faults, place_name, request_schema
 
@@ -33,7 +33,7 @@ def finish(path: Path, chain_id: bytes, today: date, recipient: bytes | None = N
         Malformed: It asks for nothing that could be asked so; names every place with its line.
         OSError: The draft, or a file that it names, cannot be read.
     """
-    said, lines = read_draft(_bounded(path), path.name)
+    said, lines = read_draft(_bounded(path, MAX_DRAFT), path.name)
     trouble: list[tuple[Place, str]] = [
         ((name,), "is filled in by `sign`; leave it out") for name in _OURS if name in said
     ]
@@ -55,11 +55,11 @@ def finish(path: Path, chain_id: bytes, today: date, recipient: bytes | None = N
     return encode(document)
 
 
-def _bounded(path: Path) -> bytes:
+def _bounded(path: Path, most: int) -> bytes:
     with path.open("rb") as file:
-        content = file.read(MAX_DRAFT + 1)
-    if len(content) > MAX_DRAFT:
-        raise Malformed(f"{path.name}: more than {MAX_DRAFT} bytes; no draft of a request")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise Malformed(f"{path.name}: more than {most} bytes")
     return content
 
 
@@ -105,7 +105,7 @@ def _view(name: object, folder: Path, known: Mapping[str, Mapping[str, Any]]) ->
         raise Malformed("expected the name of a view, or of a file that ends in .json")
     if name.endswith(".json"):
         try:
-            content = _bounded(folder / name)
+            content = _bounded(folder / name, MAX_FILE)
         except OSError as error:
             raise Malformed(f"{name}: {error.strerror}") from None
         definition = parse(content, name)

@@ -156,7 +156,7 @@ def check_signed(ledger: Ledger, content: bytes, signatures: bytes) -> AccessReq
     if found.digest != request_digest(content):
         raise Tampered("the request was changed after it was signed; sign it again, or take the file that was signed")
     tx = _transaction(found.transaction)
-    _check_same(tx, access_request(request, content, _heading(tx)), request)
+    require_same(tx, content)
     _check_signatures(ledger, request, tx, found)
     _check_new(ledger, tx)
     return tx
@@ -176,7 +176,15 @@ def _heading(tx: AccessRequest) -> dict[str, Any]:
     return {name: getattr(tx, name) for name in ("chain_id", "sender", "key_id", "nonce", "expiry_height")}
 
 
-def _check_same(tx: AccessRequest, expected: AccessRequest, request: DatasetRequest) -> None:
+def require_same(tx: AccessRequest, content: bytes) -> None:
+    """Return where a transaction asks for what a request file says, all of it.
+
+    Raises:
+        Malformed: The file is none.
+        Tampered: The chain would judge something else than people read.
+    """
+    request = read_request(content)
+    expected = access_request(request, content, _heading(tx))
     same = tx.signed_bytes() == expected.signed_bytes() and tx.sender == institution_id(request.requester)
     if not same or tx.chain_id != request.chain_id:
         raise Tampered("the signed transaction says something else than the request file; sign the file again")

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.chain.block import Block
+from ledger.chain.leaves import RecordLeaf
 from ledger.chain.receipt import read_receipt
 from ledger.chain.replica import Replica, ReplicaView
 from ledger.chain.state import DELIVERY, REQUEST, SEEN
 from ledger.chain.transaction import DOMAIN
-from ledger.errors import LedgerError
 from ledger.messages.access import AccessRequest
 from ledger.messages.approval import Approval, read_approval
-from ledger.messages.asked import SelectionAsked
+from ledger.messages.asked import RecordAsked
 from ledger.messages.delivery import DeliveryState
 from ledger.messages.request_state import REFUSED, WAITING, RequestState, Verdict, Voice
 from sharing.errors import NotYet
@@ -41,9 +41,7 @@ class Standing:
     """Where a request stands.
 
     Attributes:
-        tx_id: Of its ACCESS_REQ.
-        requester: By id.
-        digest: Of its request file.
+        asked: Its ACCESS_REQ.
         asked_at: Block of the request.
         stage: ``pending``, ``allowed``, ``refused`` by the committee, ``denied`` by the rules, or ``lapsed``: the
             committee's time is over.
@@ -53,9 +51,7 @@ class Standing:
         answers: What each holder did.
     """
 
-    tx_id: bytes
-    requester: bytes
-    digest: bytes
+    asked: AccessRequest
     asked_at: int
     stage: str
     verdict: Verdict | None
@@ -63,9 +59,26 @@ class Standing:
     voices: tuple[Voice, ...]
     answers: tuple[Answered, ...]
 
+    @property
+    def digest(self) -> bytes:
+        """What a member of the committee signs: the digest of the request file, or of the record's envelope."""
+        return digest_of(self.asked)
+
+    @property
+    def is_record(self) -> bool:
+        """Whether one record is asked for, not a dataset."""
+        return isinstance(self.asked.asked, RecordAsked)
+
+
+def digest_of(tx: AccessRequest) -> bytes:
+    """Return what the committee signs of a request."""
+    if isinstance(tx.asked, RecordAsked):
+        return RecordLeaf.decode(tx.asked.leaf).ct_digest
+    return tx.asked.digest
+
 
 def standing(replica: Replica, tx_id: bytes) -> Standing:
-    """Return where a request for a dataset stands, by the blocks of one replica.
+    """Return where a request stands, by the blocks of one replica.
 
     Raises:
         NotYet: No final block holds this request so far, or its block is not kept here.
@@ -76,22 +89,21 @@ def standing(replica: Replica, tx_id: bytes) -> Standing:
         raise NotYet("no final block holds this request so far; it is offered to the next ones until it lapses")
     height = int.from_bytes(seen, "big")
     tx, verdict = _made(replica, height, tx_id)
-    assert isinstance(tx.asked, SelectionAsked)
     stored = view.state(REQUEST, tx_id)
     if stored is None:
-        return Standing(tx_id, tx.sender, tx.asked.digest, height, DENIED, verdict, None, (), ())
+        return Standing(tx, height, DENIED, verdict, None, (), ())
     state = RequestState.decode(stored)
     lapsed = state.stage == WAITING and view.head.height >= state.deadline
     waits = state.stage not in (DENIED, REFUSED)
     return Standing(
-        tx_id, tx.sender, state.digest, height, LAPSED if lapsed else state.stage,
-        _decided(replica, tx_id, state) or verdict, state.deadline if waits and not lapsed else None, state.voices,
+        tx, height, LAPSED if lapsed else state.stage, _decided(replica, tx_id, state) or verdict,
+        state.deadline if waits and not lapsed else None, state.voices,
         tuple(Answered(one, _delivery(view, tx_id, one)) for one in state.holders),
     )  # fmt: skip
 
 
 def requests(replica: Replica, since: int = 1) -> Iterator[bytes]:
-    """Yield the ids of the ACCESS_REQs for datasets in a replica's blocks, newest first.
+    """Yield the ids of the ACCESS_REQs in a replica's blocks, newest first.
 
     Args:
         replica: It.
@@ -108,9 +120,7 @@ def requests(replica: Replica, since: int = 1) -> Iterator[bytes]:
 def _requests_of(replica: Replica, height: int) -> Iterator[AccessRequest]:
     for data in Block.decode(replica.block(height)[0]).transactions:
         if data[len(DOMAIN)] == AccessRequest.TYPE:
-            tx = AccessRequest.decode(data)
-            if isinstance(tx.asked, SelectionAsked):
-                yield tx
+            yield AccessRequest.decode(data)
 
 
 def _made(replica: Replica, height: int, tx_id: bytes) -> tuple[AccessRequest, Verdict | None]:
@@ -119,7 +129,7 @@ def _made(replica: Replica, height: int, tx_id: bytes) -> tuple[AccessRequest, V
     except KeyError:
         tx = None
     if tx is None:
-        raise NotYet(f"the request is no one for a dataset, or block {height} is not kept here; ask another node")
+        raise NotYet(f"it is no request, or block {height} is not kept here; ask another node")
     for receipt in replica.receipts(height):
         id_, outcome = read_receipt(receipt)
         if id_ == tx_id:
@@ -131,19 +141,17 @@ def _decided(replica: Replica, tx_id: bytes, state: RequestState) -> Verdict | N
     """Return what the rules said when the committee had approved: it stands in the receipt of the last approval."""
     if not state.approved:
         return None
-    for height in range(state.height, min(state.deadline, replica.view.head.height) + 1):
-        try:
-            block = Block.decode(replica.block(height)[0])
-            receipts = replica.receipts(height)
-        except (KeyError, LedgerError):
-            return None
-        for data, receipt in zip(block.transactions, receipts, strict=False):
-            if data[len(DOMAIN)] == Approval.TYPE and Approval.decode(data).request == tx_id:
-                _, outcome = read_receipt(receipt)
-                verdict = read_approval(outcome.code, outcome.detail)[1]
-                if verdict is not None:
-                    return verdict
-    return None
+    try:
+        transactions = Block.decode(replica.block(state.height)[0]).transactions
+        receipts = replica.receipts(state.height)
+    except KeyError:
+        return None  # this replica began with a later state
+    found = None
+    for data, receipt in zip(transactions, receipts, strict=False):
+        if data[len(DOMAIN)] == Approval.TYPE and Approval.decode(data).request == tx_id:
+            _, outcome = read_receipt(receipt)
+            found = read_approval(outcome.code, outcome.detail)[1] or found
+    return found
 
 
 def _delivery(view: ReplicaView, tx_id: bytes, holder: bytes) -> DeliveryState | None:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import Binary
 from console_run import ROOT, Done, run_here
 
 from dags.steps.site import Site
 from ledger.carrier import Carrier, carry_block
+from ledger.chain.leaves import Leaves
 from ledger.chain.state import REQUEST
 from ledger.chain.transactions import open_transaction
+from ledger.chain.validators import institution_id
 from ledger.messages.access import AccessRequest
+from ledger.messages.asked import RecordAsked, SelectionAsked
 from ledger.messages.consent import Consent
 from ledger.messages.provisions import Provision
 from ledger.messages.request_state import RequestState
+from schemas.records import Entry
 from shangmi import PrivateKey, sm3
+from sharing.errors import Tampered
+from sharing.request import desk as requests
 from sharing.request import read_request, request_digest
+from sharing.request.checks import require_agreement
 from sharing.request.signing import Signatures, access_request, possession
 
 INSTITUTE = "research-institute"
@@ -192,6 +201,49 @@ def test_nobody_signs_what_cannot_be_read(desk: Desk) -> None:
         in desk("approve", path, "--institution", "hospital-west", "--yes", code=1).told
     )
     assert desk.offers() == []
+
+
+def test_who_has_the_chain_judge_something_else_than_people_read_is_found_out(desk: Desk) -> None:
+    path = desk.signed()
+    content, node = path.read_bytes(), desk.at.node(INSTITUTE)
+    tx = access_request(read_request(content), content, node.heading())
+    assert isinstance(tx.asked, SelectionAsked)
+    other = replace(tx, asked=replace(tx.asked, most=900_000))
+    requests.post(desk.at.exchange, content)
+    desk.at.exchange.post_submission(node.sign(other), b"")
+    carried(desk.at)
+    id_ = other.tx_id.hex()
+    for command in (("show", id_), ("approve", id_, "--institution", "hospital-west", "--yes")):
+        assert "says something else" in desk(*command, code=1).told
+    with pytest.raises(Tampered, match="most"):
+        require_agreement(read_request(content), desk.state(id_))
+    assert "(its file says something else than the chain)" in desk("list").output.decode()
+    assert desk.offers() == []
+
+
+def test_the_committee_decides_on_single_records_too(desk: Desk) -> None:
+    at, west = desk.at, desk.at.node("hospital-west")
+    envelope, locator = secrets.token_bytes(40), secrets.token_hex(16)
+    at.client["xinglin_hospital-west"]["records"].insert_one({"_id": locator, "envelope": Binary(envelope)})
+    record = Entry(secrets.token_bytes(16), 1, sm3(envelope), bytes(32), bytes(32), len(envelope), 13, locator)
+    made = west.submit([record], west.next_seq(), "vault")
+    at.exchange.post_submission(made.tx, made.leaves)
+    carried(at)
+    leaf = RecordAsked(west.next_seq() - 1, 0, Leaves.decode(made.leaves).record(0), ())
+    regulator = at.node("health-commission")
+    tx = AccessRequest(**(heading := regulator.heading()), asked=leaf, holders=(institution_id("hospital-west"),),
+                       purpose="audit", answer_key=heading["key_id"])  # fmt: skip
+    at.exchange.post_submission(regulator.sign(tx), b"")
+    carried(at)
+    id_ = tx.tx_id.hex()
+    assert id_ not in [one["transaction"] for one in desk.read("list")]
+    assert id_ in [one["transaction"] for one in desk.read("list", "--waiting")]
+    for member in ("hospital-west", "lab-centre"):
+        said = desk("approve", id_, "--institution", member, "--yes").output.decode()
+        assert "for one record, version 1 of a DiagnosticReport; purpose: audit" in said
+        assert f"with the digest {sm3(envelope).hex()}" in said
+        carried(at)
+    assert desk.read("show", id_)["stage"] == "allowed"
 
 
 # ---- A key of the researcher's own ----
