@@ -34,6 +34,7 @@ LIMITS = {
     "ledger_growth": 2_400,
     "region_interval": 900,
     "flow_speed": 290,
+    "projection": 300,
 }
 #: Seconds a script has to stop what it started, once its time is over.
 STOP_SECONDS = 30
