@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from schemas.sharing import Demands
 from sharing.errors import RiskTooHigh
 from sharing.risk.ladder import PARTS
 from sharing.risk.population import Outcome, Population
 from sharing.risk.search import Found
-
-#: A second demand, l and t switched off: what k alone says of a table.
-_ONLY_K: Final = {"l": 1, "t": 1_000}
 
 
 def report(population: Population, found: Found, demands: Demands, allowed: int) -> dict[str, Any]:
@@ -81,9 +78,10 @@ def _drivers(population: Population, demands: Demands, bottom: Outcome) -> list[
     found = []
     for place, ladder in enumerate(population.ladders):
         without = (*population.levels[:place], ladder.top, *population.levels[place + 1 :])
-        left = population.look(without, replace(demands, t=1_000), population.total).certain
-        found.append({"column": ladder.column, "rows_no_longer_at_risk": at_risk - left})
-    return sorted(found, key=lambda one: (-one["rows_no_longer_at_risk"], one["column"]))
+        left = population.look(without, replace(demands, t=1_000), population.total)
+        helps = at_risk - left.certain
+        found.append({"column": ladder.column, "rows_no_longer_at_risk": helps, "classes_left": len(left.rows)})
+    return sorted(found, key=lambda one: (-one["rows_no_longer_at_risk"], one["classes_left"], one["column"]))
 
 
 def _sentences(
@@ -108,11 +106,7 @@ def _sentences(
             f"As it came, {at_risk:,} of {population.total:,} rows were of persons who stood out "
             f"({_demanded(demands)} is demanded)."
         )
-        if drivers and drivers[0]["rows_no_longer_at_risk"]:
-            yield (
-                f"{drivers[0]['column']} does most of it: without it, "
-                f"{drivers[0]['rows_no_longer_at_risk']:,} of these rows would not stand out."
-            )
+        yield _driving(drivers)
     for one in steps:
         if one["level"]:
             yield (
@@ -121,10 +115,22 @@ def _sentences(
             )
     if outcome.suppressed:
         yield f"{outcome.suppressed:,} rows that stood out even so are left out; {allowed:,} were allowed."
+    if population.ladders and outcome.loss >= PARTS:
+        yield "No quasi-identifier says anything any more; a larger cohort, or a smaller k, would leave more of them."
     least = _after(found)["least_persons"]
     yield f"As it leaves, everybody in the table is one of at least {least:,} persons who look alike."
     if not found.best:
         yield "The choices were too many to look at all of them; a solution that keeps more may exist."
+
+
+def _driving(drivers: list[dict[str, Any]]) -> str:
+    most = drivers[0]
+    if not most["rows_no_longer_at_risk"]:
+        return f"No column does it alone; without {most['column']} the fewest different combinations would be left."
+    return (
+        f"{most['column']} does most of it: without it, {most['rows_no_longer_at_risk']:,} of these rows would not "
+        "stand out."
+    )
 
 
 def _demanded(demands: Demands) -> str:
