@@ -21,9 +21,12 @@ def rules(name: str) -> Any:
 
 @lru_cache(maxsize=1)
 def words() -> frozenset[str]:
-    """Return the words that are built like names."""
-    lines = (_FOLDER / "words.txt").read_text("utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
+    """Return the words that are built like names.
+
+    Every entry of the dictionary of jieba 0.42.1 (MIT, github.com/fxsjy/jieba) that is a family name's character and one
+    or two of given names, is no person there, and is met often enough.
+    """
+    return frozenset((_FOLDER / "words.csv").read_text("utf-8").split()[1:])
 
 
 def alternatives(listed: str) -> str:

@@ -37,11 +37,13 @@ class _Rules(NamedTuple):
     single: frozenset[str]
     compound: frozenset[str]
     given: frozenset[str]
+    distinctive: frozenset[str]
     strict: re.Pattern[str]
     weak: re.Pattern[str]
     behind: re.Pattern[str]
     polite: re.Pattern[str]
     loose: re.Pattern[str]
+    facts: re.Pattern[str]
     before: frozenset[str]
     follow: frozenset[str]
     not_names: frozenset[str]
@@ -60,11 +62,15 @@ def _rules() -> _Rules:
         single=common | rare,
         compound=frozenset(surnames["compound"].split()),
         given=_characters(data["given"]["characters"]),
+        distinctive=_characters(data["given"]["distinctive"]),
         strict=re.compile(rf"(?:{alternatives(labels['strict'])})(?:[ ]{{0,3}}[:=][ ]{{0,3}}|[ ]{{1,3}})"),
         weak=re.compile(rf"(?:{alternatives(labels['weak'] + ' ' + labels['strict'])})[ ]{{0,2}}[:\"“(（]?[ ]{{0,2}}"),
         behind=re.compile(f"[ ]?(?:{alternatives(titles['behind'])})"),
         polite=re.compile(f"(?:{alternatives(titles['polite'])})"),
         loose=re.compile(f"(?:{alternatives(titles['loose'])})"),
+        facts=re.compile(
+            rf"[ ]{{0,2}}[,，(（、 ][ ]{{0,2}}(?:\d{{1,3}}[ ]?)?(?:{alternatives(data['facts']['starts'])})"
+        ),
         before=_characters(data["before"]["ends"]),
         follow=_characters(data["follow"]["starts"]),
         not_names=frozenset(data["not_names"]["words"].split()),
@@ -226,8 +232,20 @@ def _bare(text: str) -> Iterator[Span]:
         given = run[0][family:]
         if not family or not 1 <= len(given) <= 2 or _is_none(run[0]):
             continue
-        if all(_is_given(one) for one in given) and (family == 2 or run[0][0] in _rules().common or len(given) == 2):
+        if all(map(_is_given, given)) and (_told(text, run.end()) or _sounds(run[0], family, given)):
             yield Span(*run.span(), "NAME", "name-between-marks")
+
+
+def _told(text: str, end: int) -> bool:
+    """Whether the text goes on with what is told of a person: a sex, an age, a number."""
+    return _rules().facts.match(text, end) is not None
+
+
+def _sounds(name: str, family: int, given: str) -> bool:
+    """Whether a name needs no more than itself: a rare family name wants a given name that only people have."""
+    if family > 1 or name[0] in _rules().common:
+        return True
+    return len(given) == 2 and any(one in _rules().distinctive for one in given)
 
 
 def _dotted(text: str) -> Iterator[Span]:

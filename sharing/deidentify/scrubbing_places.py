@@ -44,7 +44,7 @@ def _rules() -> _Rules:
     province = alternatives(data["provinces"]["names"])
     # Parts of an address: lazily up to a unit, then possessively, so that nothing is tried twice.
     parts = rf"(?:[{HAN}]{{1,8}}?(?:{area}|{road}))"
-    tail = rf"(?:[ ]?(?:第|附)?{_COUNT}[ ]?(?:{number}|段|组)|[{HAN}]{{1,8}}?(?:{road}))"
+    tail = rf"(?:[ ]?(?:第|附)?{_COUNT}[ ]?(?:{number}|段|组)|[{HAN}]{{1,8}}?(?:{road})|[{HAN}]{{1,4}}[组屯队])"
     return _Rules(
         address=re.compile(rf"(?:(?:{province})(?:省|市)?{parts}{{1,6}}+|{parts}{{2,6}}+){tail}{{0,8}}+[0-9-]{{0,6}}"),
         street=re.compile(
