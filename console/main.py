@@ -6,11 +6,13 @@ import typer
 
 from console import (
     catalogue,
+    consent,
     convert,
     coverage,
     credit,
     dataset,
     dataset_audit,
+    deidentify,
     demo,
     erase,
     governance,
@@ -44,10 +46,12 @@ app.command("listen")(running.listen)
 app.command("convert")(convert.convert)
 app.command("coverage")(coverage.coverage)
 app.command("view")(view.view)
+app.command("deidentify")(deidentify.deidentify)
 app.command("batches")(records.batches)
 app.command("credit")(credit.credit)
 app.command("erase")(erase.erase)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(consent.app, name="consent")
 app.add_typer(source.app, name="source")
 app.add_typer(records.quarantine, name="quarantine")
 app.add_typer(identity.app, name="identity")

@@ -33,6 +33,8 @@ Decision = Literal["grant", "deny", "withdraw", "replace"]
 BATCH: Final = 200
 #: Statements of one institution that wait for a block, at most: the exchange shows 1,000 messages of all together.
 MOST: Final = 500
+#: Times that a block is awaited before the rest is left for another call.
+_PATIENCE: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +93,13 @@ def file_many(
         desk: The institution's.
         wishes: In order; a later one of the same patient is joined with the earlier.
         most: Statements that wait for a block at a time.
-        between: Called when so many wait, to make or await a block; without it the rest is left for another call.
+        between: Called again and again while so many wait, to make or await a block, 600 times at most; without it
+            the rest is left for another call.
     """
     counts, coming = Counts(), iter(wishes)
     waiting = len(settle(desk))
     while True:
-        if waiting >= most and between is not None:
-            between()
-            waiting = len(settle(desk))
+        waiting = _room(desk, waiting, most, between)
         some = list(islice(coming, min(BATCH, max(0, most - waiting))))
         if not some:
             break
@@ -108,6 +109,16 @@ def file_many(
     counts.left = sum(1 for _ in coming)
     counts.waiting = waiting
     return counts
+
+
+def _room(desk: Desk, waiting: int, most: int, between: Callable[[], object] | None) -> int:
+    """Return how many statements wait, after as much patience as there is to be."""
+    for _ in range(_PATIENCE):
+        if waiting < most or between is None:
+            break
+        between()
+        waiting = len(settle(desk))
+    return waiting
 
 
 def file_one(desk: Desk, wish: Wish) -> Counts:

@@ -55,14 +55,14 @@ class Parties:
         if word.startswith(_CLASS):
             class_ = word.removeprefix(_CLASS)
             if class_ not in CLASSES:
-                raise Refused("who", f"{word}: the classes are {', '.join(CLASSES)}")
+                raise Refused("who", f"the classes are {', '.join(CLASSES)}; another came")
             return (class_,), ()
         if word in self._ids:
             return (), (self._ids[word],)
         if word in self._kinds:
             return self._kind(word, permits)
         kinds = ", ".join(one for one in PARTIES)
-        raise Refused("who", f"{word}: expected an institution of region.yaml, class:A, {EVERYONE}, or one of {kinds}")
+        raise Refused("who", f"expected an institution of region.yaml, class:A, {EVERYONE}, or one of {kinds}")
 
     def _kind(self, kind: str, permits: bool) -> Named:
         """Return the classes of a kind; of a kind that shares a class with others, who is registered today."""
