@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sharing.deidentify.definitions import resource_types
@@ -49,8 +49,8 @@ _APART: Final = frozenset({"resourceType", "id", "meta", "text", "contained", "m
 
 
 def bundle(
-    deidentifier: Deidentifier, run: Run, body: Mapping[str, Any], person: bytes, known: Collection[str]
-) -> dict[str, Any] | None:
+    deidentifier: Deidentifier, run: Run, body: Mapping[str, Any], whose: Callable[[Mapping[str, Any]], bytes]
+) -> dict[str, Any]:
     """Return a Bundle of type collection with what may leave of the entries of another."""
     entries = body.get("entry", ())
     pairs: list[tuple[Any, dict[str, Any]]] = [
@@ -59,27 +59,34 @@ def bundle(
         if type(one) is dict and type(one.get("resource")) is dict
     ]
     types = deidentifier.profile.rules["types"]
-    run.behind = frozenset(
-        address for address, resource in pairs if type(address) is str and resource.get("resourceType") not in types
-    )
+    before = run.behind
+    run.behind = before | {
+        address for address, inner in pairs if type(address) is str and inner.get("resourceType") not in types
+    }
     try:
-        found = [_entry(deidentifier, run, *pair, person, known) for pair in pairs]
+        kept = [one for one in (_entry(deidentifier, run, *pair, whose) for pair in pairs) if one is not None]
     finally:
-        run.behind = frozenset()
-    kept = [one for one in found if one is not None]
+        run.behind = before
     return {"resourceType": "Bundle", "type": "collection", **({"entry": kept} if kept else {})}
 
 
 def _entry(
-    deidentifier: Deidentifier, run: Run, address: Any, resource: dict[str, Any], person: bytes, known: Collection[str]
+    deidentifier: Deidentifier,
+    run: Run,
+    address: Any,
+    resource: dict[str, Any],
+    whose: Callable[[Mapping[str, Any]], bytes],
 ) -> dict[str, Any] | None:
     if resource.get("resourceType") == "Bundle":
-        nested = deidentifier.bundle(resource, person, known)
-        return None if nested is None else {"resource": nested}
-    found = deidentifier.resource(resource, person, known)
+        try:
+            return {"resource": bundle(deidentifier, run, resource, whose)}
+        except RecursionError:
+            run.counts["Bundle.entry", "shape"] += 1
+            return None
+    found = deidentifier.resource(resource, whose(resource))
     if found is None:
         return None
-    full = run.reference(address) if type(address) is str else None
+    full = run.reference(address) if type(address) is str and address[:1] != "#" else None
     if full is None and "id" in found:
         full = f"{found['resourceType']}/{found['id']}"
     if full is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from typing import Any, Final
 
@@ -57,23 +57,25 @@ class Deidentifier:
         """
         self.report.taken += 1
         self._run.whose(person, known)
-        found = self._resource(dict(body))
+        try:
+            found = self._resource(dict(body))
+        except RecursionError:  # nothing that people record is nested so deeply
+            self.report.note(self._named(body.get("resourceType")), "shape")
+            return None
         if found is not None:
             self.report.left += 1
         return found
 
-    def bundle(self, body: Mapping[str, Any], person: bytes, known: Collection[str] = ()) -> dict[str, Any] | None:
+    def bundle(self, body: Mapping[str, Any], whose: Callable[[Mapping[str, Any]], bytes]) -> dict[str, Any]:
         """Return a Bundle of type collection with what may leave of its entries; references among them still meet.
 
         Args:
-            body: A Bundle whose resources are all about one person, or about nobody.
-            person: Whose they are.
-            known: As in ``resource``.
+            body: A Bundle of any type.
+            whose: Returns the person of a resource, as in ``resource``.
         """
         from sharing.deidentify.bundles import bundle
 
-        self._run.whose(person, known)
-        return bundle(self, self._run, body, person, known)
+        return bundle(self, self._run, body, whose)
 
     def _resource(self, body: dict[str, Any]) -> dict[str, Any] | None:
         run = self._run

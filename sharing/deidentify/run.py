@@ -68,6 +68,17 @@ class Run:
         """Return a date of this person moved; None for what is no date."""
         return None if self._shift is None else self._shift.moved(text)
 
+    def day(self, day: date) -> date:
+        """Return a date of this person, from a text, moved.
+
+        Raises:
+            ValueError: It cannot move so far.
+        """
+        moved = self.moved(day.isoformat())
+        if moved is None:
+            raise ValueError("the date cannot move")
+        return date.fromisoformat(moved)
+
     def capped_year(self, text: str, oldest: int) -> str | None:
         """Return the year of a date; who is ``oldest`` or more today shares the year with all who are older."""
         found = year(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sharing.deidentify.profile import Profile
 from sharing.deidentify.run import Run, Step
@@ -151,15 +151,19 @@ def samples(place: str, profile: Profile) -> Step:
 
 
 def text(place: str, profile: Profile) -> Step:
-    """Drop free text, or scrub it where the profile says so."""
+    """Drop free text, or scrub it where the profile says so; dates in it become what the profile's others become."""
     if profile.action("text") == "drop":
         return dropped(place, profile.rule("text"))
-    done, wrong = (place, profile.rule("text")), (place, "shape")
-    from sharing.deidentify.scrubbing import scrub
+    done, wrong, dates = (place, profile.rule("text")), (place, "shape"), profile.action("date")
+    from sharing.deidentify.scrubbing import LONGEST, scrub
 
     def step(value: Any, run: Run) -> str | None:
-        clean = scrub(value, run.known).text.strip() if type(value) is str else ""
-        run.counts[done if clean else wrong] += 1
+        if type(value) is not str or len(value) > LONGEST:
+            run.counts[wrong] += 1
+            return None
+        other: Literal["year", "hide"] = "year" if dates == "year" else "hide"
+        clean = scrub(value, run.known, dates=run.day if dates == "shift" else other).text.strip()
+        run.counts[done] += 1
         return clean or None
 
     return step

@@ -200,3 +200,21 @@ def test_every_code_of_displays_has_the_form_of_its_system() -> None:
         and not any(form.fullmatch(code) and (check is None or check(code)) for form, check in tables().forms[system])
     ]
     assert wrong == []
+
+
+def test_free_text_is_scrubbed_where_a_profile_says_so() -> None:
+    body = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "valueString": "患者欧阳静，身份证110199194912310021，电话13912340028，2026年6月1日来诊，血压偏高",
+        "note": [{"text": "欧阳静自述头晕"}],
+    }
+    one = Deidentifier(changed(text={"do": "scrub", "why": "a test"}), SECRET)
+    found = one.resource(body, b"p", ("欧阳静",))
+    assert found is not None
+    said = found["valueString"] + found["note"][0]["text"]
+    assert "血压偏高" in said
+    assert "头晕" in said
+    assert not any(one in said for one in ("欧阳静", "110199194912310021", "13912340028", "6月1日", "2026-06-01"))
+    assert one.report.as_dict()["applied"]["Observation.note.text"] == {"text:scrub": 1}
