@@ -56,7 +56,7 @@ def test_an_emergency_is_answered_and_its_custodian_told_once_until_it_is_review
 
 def test_who_may_not_review_signs_nothing_and_who_may_closes_it(world: World) -> None:
     tx_id = broken(world)
-    for stranger in (READER, "nursing-home"):
+    for stranger in (READER, "hospital-district"):
         with pytest.raises(Refused, match="reviewed by the record's holder or a regulator"):
             review(desk(stranger, world.at), tx_id, "treatment-confirmed")
     assert world.block() is None
