@@ -44,6 +44,9 @@ check: $(READY)  ## Lint, format and types
 bench: $(READY)  ## Benchmarks: tables on the terminal, JSON in bench-results/
 	@$(BIN)/python -m benchmarks
 
+bench-sharing: $(READY)  ## Sharing's figures: export, verify, memory; projection beside two peers
+	@$(BIN)/python -m benchmarks sharing_speed projection
+
 bench-ledger: $(READY)  ## The ledger's figures: entries a second, growth, catching up, proofs
 	@$(BIN)/python -m benchmarks ledger_speed ledger_growth region_interval
 
@@ -51,4 +54,4 @@ lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --python-version 3.11 --all-extras --upgrade pyproject.toml requirements.build --output-file requirements.lock
 
-.PHONY: help setup demo up down test test-services check bench bench-ledger lock
+.PHONY: help setup demo up down test test-services check bench bench-ledger bench-sharing lock

@@ -74,11 +74,10 @@ def _decided(one: Access) -> str:
 
 
 def _said(fact: dict[str, Any]) -> str:
-    match fact["what"]:
-        case "delivered":
-            return f"delivered {fact['records']} records, package {fact['package'][:16]}"
-        case "received":
-            return f"received package {fact['package'][:16]}"
+    if fact["what"] == "delivered":
+        return f"delivered {fact['records']} records, package {fact['package'][:16]}"
+    if fact["what"] == "received":
+        return f"received package {fact['package'][:16]}"
     return f"{fact['what']}{': ' + fact['reason'] if fact.get('reason') else ''}"
 
 

@@ -174,11 +174,18 @@ def _reasons(title: str, counts: Mapping[tuple[str, str], int]) -> Iterator[str]
 
 
 def _block(facts: Mapping[str, Any]) -> str:
-    whose = ", ".join(sorted({batch["institution"] for batch in facts["batches"]}))
     return (
-        f"Block {facts['height']}: {facts['entries']} entries of {whose}, built by {facts['builder']},\n"
+        f"Block {facts['height']}: {_held(facts)}, built by {facts['builder']},\n"
         f"  confirmed by {', '.join(facts['confirmed_by'])} ({facts['weight']} of {facts['of']} votes)"
     )
+
+
+def _held(facts: Mapping[str, Any]) -> str:
+    """Return what a block holds: entries and whose, and messages by kind."""
+    whose = ", ".join(sorted({batch["institution"] for batch in facts["batches"]}))
+    kinds = Counter(one["type"] for one in facts["messages"])
+    held = [f"{facts['entries']} entries of {whose}"] if whose else []
+    return ", ".join((*held, *(f"{count} {kind}" for kind, count in sorted(kinds.items())))) or "nothing"
 
 
 def _row(after: Account, before: Account, name: str) -> tuple[int, ...]:

@@ -164,5 +164,9 @@ def _other_purposes(rules: PolicySet, asked: Question) -> tuple[str, ...]:
     other = [one for one in PURPOSES if rules.decide(replace(best, purpose=one)).allowed]
     kind = asked.principal.party
     if other:
-        return (f"No rule lets a {kind} have a dataset for {asked.purpose}; the rules know: {', '.join(other)}.",)
-    return (f"No rule lets a {kind} have such a dataset; see `xinglin policy show`, and propose one.",)
+        return (f"No rule lets {_a(kind)} have a dataset for {asked.purpose}; the rules know: {', '.join(other)}.",)
+    return (f"No rule lets {_a(kind)} have such a dataset; see `xinglin policy show`, and propose one.",)
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
