@@ -30,6 +30,7 @@ from sharing.export.scratch import Scratch
 from sharing.package import Finished, ManifestFacts, Writer
 from sharing.package.evidence import gather
 from sharing.request import desk, read_request
+from sharing.request.checks import require_answerable
 from sharing.views import View, compile_view
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ class Export:
     def _check_allowed(self) -> None:
         if (reason := forbidden(standing.now(self.holder.replica), self.state)) is not None:
             raise Refused("delivery", reason)
+        require_answerable(self.request, self.state)
 
     def _selection(self) -> Selection:
         selection = select(self.holder.vault, self.request)

@@ -16,7 +16,7 @@ from ledger.chain.validators import institution_id
 from ledger.encoding import ZERO_DIGEST
 from ledger.messages.request_state import RequestState
 from schemas.sharing import Cohort, DatasetRequest
-from sharing.errors import Refused, Tampered
+from sharing.errors import Refused
 
 #: What a region demands of every dataset, at least (GB/T 37964-2019 leaves the number to who shares).
 MINIMUM_K: Final = 5
@@ -67,15 +67,16 @@ def request_faults(request: DatasetRequest, roster: Roster, chain_id: bytes, tod
     yield from _profile(request.profile)
 
 
-def require_agreement(request: DatasetRequest, state: RequestState) -> None:
-    """Return where a request file says what the chain decided on; its digest alone does not say so.
+def require_answerable(request: DatasetRequest, state: RequestState) -> None:
+    """Return where a holder may answer an allowed request as its file says; the digest alone does not say so.
 
     Args:
         request: The file.
         state: What the chain holds of the request that names the file's digest.
 
     Raises:
-        Tampered: The requester had the chain judge something else than people read.
+        Refused: The requester had the chain judge something else than people read, or the file demands less of a table
+            than the region does, whoever signed it.
     """
     agrees = {
         "requester": institution_id(request.requester) == state.requester,
@@ -86,7 +87,9 @@ def require_agreement(request: DatasetRequest, state: RequestState) -> None:
         "ethics": (request.ethics.digest if request.ethics else ZERO_DIGEST) == state.ethics,
     }
     if wrong := [name for name, holds in agrees.items() if not holds]:
-        raise Tampered(f"the request on the chain says something else than its file about: {', '.join(wrong)}")
+        raise Refused("request file", f"the chain was asked something else than the file says about {', '.join(wrong)}")
+    if weak := list(_demands(request)):
+        raise Refused(weak[0].rule, "; ".join(map(str, weak)))
 
 
 def _parties(request: DatasetRequest, roster: Roster) -> Iterator[Fault]:
@@ -119,6 +122,10 @@ def _cohort(cohort: Cohort, today: date) -> Iterator[Fault]:
 def _amounts(request: DatasetRequest) -> Iterator[Fault]:
     if request.most > MOST_RECORDS:
         yield Fault("amount", "most", f"expected at most {MOST_RECORDS} records, got {request.most}; ask for a part")
+    yield from _demands(request)
+
+
+def _demands(request: DatasetRequest) -> Iterator[Fault]:
     if request.demands.k < MINIMUM_K:
         why = f"expected at least {MINIMUM_K} persons alike, as the region demands, got {request.demands.k}"
         yield Fault("demands", "demands/k", why)

@@ -48,6 +48,7 @@ def nothing_left(world: World, tx: bytes) -> bool:
         ({"cohort": Cohort(criteria=((Code("http://loinc.org", "1-1"),),))}, "nobody"),
         ({"cohort": Cohort(ages=(1, 5))}, "nobody"),
         ({"most": 3}, "too-many"),
+        ({"demands": Demands(k=4)}, "not-permitted"),
         ({"views": {"people": PEOPLE}, "demands": Demands(k=60, suppression=0)}, "risk-too-high"),
     ],
 )

@@ -26,10 +26,10 @@ from ledger.messages.provisions import Provision
 from ledger.messages.request_state import RequestState
 from schemas.records import Entry
 from shangmi import PrivateKey, sm3
-from sharing.errors import Tampered
+from sharing.errors import Refused
 from sharing.request import desk as requests
 from sharing.request import read_request, request_digest
-from sharing.request.checks import require_agreement
+from sharing.request.checks import require_answerable
 from sharing.request.signing import Signatures, access_request, possession
 
 INSTITUTE = "research-institute"
@@ -215,8 +215,8 @@ def test_who_has_the_chain_judge_something_else_than_people_read_is_found_out(de
     id_ = other.tx_id.hex()
     for command in (("show", id_), ("approve", id_, "--institution", "hospital-west", "--yes")):
         assert "says something else" in desk(*command, code=1).told
-    with pytest.raises(Tampered, match="most"):
-        require_agreement(read_request(content), desk.state(id_))
+    with pytest.raises(Refused, match="most"):
+        require_answerable(read_request(content), desk.state(id_))
     assert "(its file says something else than the chain)" in desk("list").output.decode()
     assert desk.offers() == []
 
