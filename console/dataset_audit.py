@@ -110,4 +110,6 @@ def recut(
     if as_json:
         print_json(facts)
     else:
-        say(f"{finished.records} records are in package {facts['package'][:16]}; the next block tells the requester")
+        say(
+            f"{finished.records} records are in package {finished.package.hex()[:16]}; the next block tells the requester"
+        )

@@ -101,7 +101,7 @@ def test_too_many_requests_wait_for_the_next_epoch(ledger: MemoryLedger) -> None
 def test_a_purpose_that_is_not_ones_own_is_told_the_ones_that_are(ledger: MemoryLedger) -> None:
     found = said(ledger, asked(ledger, INSURER))
     assert found.word == "denied"
-    assert found.remedies == (("No rule lets a insurer have a dataset for research; the rules know: claims.",),)
+    assert found.remedies == (("No rule lets an insurer have a dataset for research; the rules know: claims.",),)
     ledger.policies = PolicySet(
         '@id("none") @says("Nothing.") forbid (principal, action, resource);', PolicySet.decode(ledger.policies).schema
     ).encode()
