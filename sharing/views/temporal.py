@@ -118,25 +118,24 @@ def boundary(text: str, type_: str, high: bool) -> str | None:
         return None
     said, offset = parts
     if type_ == "time":
-        return _clock(said, high)
+        return _clock(said, high, "." in text)
     year, month, day = (*said[:3], *((12 if high else 1), 0)[len(said[:3]) - 1 :])[:3] if len(said) < 3 else said[:3]
     day = day or (monthrange(year, month)[1] if high else 1)
     whole = f"{year:04}-{month:02}-{day:02}"
     if type_ == "date":
         return whole
     zone = (_LAST if high else _FIRST) if offset is None else _zone(text)
-    return f"{whole}T{_clock(said[3:], high)}{zone}"
+    return f"{whole}T{_clock(said[3:], high, '.' in text)}{zone}"
 
 
 def _zone(text: str) -> str:
     return "Z" if text.endswith("Z") else text[-6:]
 
 
-def _clock(said: tuple[int, ...], high: bool) -> str:
+def _clock(said: tuple[int, ...], high: bool, fraction: bool) -> str:
     rest = (23, 59, 59) if high else (0, 0, 0)
     hour, minute, second = (*said[:3], *rest[len(said[:3]) :])
-    # Where seconds are said without a fraction, the fraction is not zero but unsaid.
-    nanoseconds = said[3] if len(said) > 3 and said[3] else (999_000_000 if high else 0)
+    nanoseconds = said[3] if fraction else 999_000_000 if high else 0  # seconds without a fraction do not say zero
     return f"{hour:02}:{minute:02}:{second:02}.{nanoseconds // 1_000_000:03}"
 
 
