@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.sharing import Demands
 from sharing.errors import RiskTooHigh
+from sharing.risk.hierarchies import STAR
 from sharing.risk.ladder import PARTS
 from sharing.risk.population import Outcome, Population
 from sharing.risk.search import Found
@@ -65,6 +66,7 @@ def _steps(population: Population, outcome: Outcome) -> list[dict[str, Any]]:
             "level": level,
             "levels": ladder.top,
             "given_as": ladder.rungs[level].name,
+            "starred": ladder.rungs[level].labels == (STAR,),
             "values_before": ladder.values,
             "values_after": len(ladder.rungs[level].labels),
         }
@@ -109,10 +111,7 @@ def _sentences(
         yield _driving(drivers)
     for one in steps:
         if one["level"]:
-            yield (
-                f"{one['column']} is given as {one['given_as']}: {one['values_after']:,} different values instead of "
-                f"{one['values_before']:,}."
-            )
+            yield _given(one)
     if outcome.suppressed:
         yield f"{outcome.suppressed:,} rows that stood out even so are left out; {allowed:,} were allowed."
     if population.ladders and outcome.loss >= PARTS:
@@ -121,6 +120,13 @@ def _sentences(
     yield f"As it leaves, everybody in the table is one of at least {least:,} persons who look alike."
     if not found.best:
         yield "The choices were too many to look at all of them; a solution that keeps more may exist."
+
+
+def _given(step: dict[str, Any]) -> str:
+    if step["starred"]:
+        return f"{step['column']} says nothing any more (*)."
+    after, before = step["values_after"], step["values_before"]
+    return f"{step['column']} is given as {step['given_as']}: {after:,} different values instead of {before:,}."
 
 
 def _driving(drivers: list[dict[str, Any]]) -> str:
