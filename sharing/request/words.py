@@ -72,12 +72,16 @@ def _period(cohort: Cohort) -> str:
 
 
 def _tables(request: DatasetRequest) -> Iterator[str]:
-    from sharing.views import compile_view
+    from sharing.views import compile_view, library
 
     for name, definition in sorted(request.views.items()):
         view = compile_view(definition)
-        columns = ", ".join(one.name + (f" ({one.role})" if one.role else "") for one in view.columns)
-        yield f"Table {name}, from {view.resource}: {columns}."
+        whose = "of the library" if library().get(name) == definition else "of the requester's own"
+        where = " and ".join(str(one["path"]) for one in definition.get("where", ()))
+        columns = "; ".join(f"{one.name} = {one.path}" for one in view.columns)
+        yield f"Table {name}, {whose}, from {view.resource}{f' where {where}' if where else ''}: {columns}."
+        risky = [one.name for one in view.columns if one.role in ("quasi-identifier", "identifier")]
+        yield f"  What could help to recognise somebody in {name}, as it declares: {', '.join(risky) or 'nothing'}."
     if request.ndjson:
         yield "Beside the tables, the de-identified FHIR resources themselves."
 

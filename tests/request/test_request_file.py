@@ -22,6 +22,7 @@ from sharing.request import desk, read_request, request_digest, write_request
 from sharing.request.canonical import MAX_DEPTH, MAX_FILE, encode
 from sharing.request.reading import request_schema
 from sharing.request.words import sentences
+from sharing.views import library
 
 DOCUMENT: dict[str, Any] = json.loads(file())
 
@@ -213,11 +214,21 @@ def test_a_person_reads_everything_that_the_digest_covers() -> None:
     told = "\n".join(sentences(wanted))
     for part in (
         REQUEST.title, "hospital-west", "hospital-east", "lab-centre", "for research", "2339-0", "4548-4", "2025-01-01",
-        "2026-10-31", "18 to 89", "female", "glucose", "value", "gbt-37964", "7 persons", "2 sensitive", "30 %", "8 %",
+        "2026-10-31", "18 to 89", "female", "glucose", "of the requester's own", "value = value.ofType(Quantity).value",
+        "where code.coding.exists(code = '2339-0')", "as it declares: nothing", "gbt-37964",
+        "7 persons", "2 sensitive", "30 %", "8 %",
         "5000", "区伦理委员会", "2026-117", "2027-12-31", REQUEST.ethics.digest.hex() if REQUEST.ethics else "",
         "2028-06-30", "2026-11-20", "doctor", wanted.recipient.hex(), "FHIR resources",
     ):  # fmt: skip
         assert part in told, part
+
+
+def test_a_view_of_the_library_is_called_so_only_where_it_is_unchanged() -> None:
+    name = "patients"
+    changed = {**library()[name], "description": "another"}
+    for definition, said in ((library()[name], "of the library"), (changed, "of the requester's own")):
+        told = "\n".join(sentences(replace(REQUEST, views={name: definition})))
+        assert f"Table {name}, {said}, from Patient" in told and "as it declares: nothing" not in told
 
 
 # ---- Where it lies ----
