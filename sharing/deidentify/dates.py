@@ -3,7 +3,7 @@
 A shift moves whole days, and the clock of times by up to half an hour: between two times of a person, and between two
 dates, exactly as much passes after it as before; morning stays morning; no clock time can be looked up elsewhere. A
 partial date stands for its middle, which moves with the rest, and is cut again, so it becomes no nonsense such as the
-first of a month. GB/T 37964-2019, A.6 (randomisation); the year alone: 45 CFR 164.514(b)(2)(i)(C).
+first of a month. GB/T 37964-2019, annex A (randomisation); the year alone: 45 CFR 164.514(b)(2)(i)(C).
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ _ACTIONS: Final = {
 #: Files beside the profile's own that decide what leaves.
 _DECIDING: Final = (
     "rules.yaml", "systems.yaml", "codes.csv", "displays.csv", "places.csv", "places_own.csv", "definitions.json",
+    "text/dates.yaml", "text/names.yaml", "text/patterns.yaml", "text/places.yaml", "text/words.csv",
+    "imaging/devices.yaml", "imaging/elements.yaml", "imaging/ps315.csv",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Pseudonyms of one dataset: HMAC-SM3 under its secret; the same thing has the same one there, and nowhere else.
 
-GB/T 37964-2019, A.4 (pseudonyms made by cryptography); 45 CFR 164.514(c) (a code not derived from what is known of the
+GB/T 37964-2019, annex A (pseudonyms by cryptography); 45 CFR 164.514(c) (a code not derived from what is known of the
 individual, whose mechanism is not disclosed). Without the secret nobody can compute, compare or revert one.
 """
 
