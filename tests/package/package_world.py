@@ -40,6 +40,13 @@ Record = tuple[bytes, int]
 class DatasetRegion(SharingRegion):
     """The simulated region, with words for a dataset's road."""
 
+    away: tuple[str, ...] = ()
+
+    def block_of(self, *submissions: Submission) -> None:
+        """One block with these, by whoever is not away; every one of them must have entered it."""
+        final = self.finish(self.proposal(*submissions), self.away)
+        assert all(one.tx in final.block for one in submissions), "one of them was left out"
+
     def published(self, institution: str, *counts: int) -> list[list[Record]]:
         """Blocks with one batch each; the records of every batch."""
         found = []

@@ -13,7 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from package_world import ASKER, FILE, HOLDER, OTHER, REGULATOR, DatasetRegion, Record, dataset_region
 
+from ledger.chain.batch import SubmitBatch
+from ledger.chain.block import Block
+from ledger.chain.leaves import Leaves, RecordLeaf
 from ledger.chain.merkle import Levels, leaf_hash
+from ledger.chain.replica import FinalBlock
 from ledger.chain.validators import institution_id
 from ledger.contracts.governance import Propose, Vote
 from ledger.contracts.motions import FOR
@@ -270,6 +274,42 @@ def test_a_multiproof_shows_any_leaves_of_any_tree_and_no_others(size: int, data
         assert not verify_multiproof(leaves, moved, size, proof, root)
     assert not verify_multiproof(bytes(32) + leaves[32:], places, size, proof, root)
     assert not verify_multiproof(leaves[:-1], places, size, proof, root)
+
+
+def of_block(final: FinalBlock | None, holder: bytes) -> list[Record]:
+    """The records of a block whose first batch is this holder's."""
+    assert final is not None
+    if SubmitBatch.decode(Block.decode(final.block).transactions[0]).submitter != holder:
+        return []
+    leaves = Leaves.decode(final.bodies[0])
+    opened = [RecordLeaf.decode(leaves.record(one)) for one in range(len(leaves))]
+    return [(one.rid, one.version) for one in opened]
+
+
+def test_it_walks_through_every_change_of_voters(mongo: Any, tmp_path: Path) -> None:
+    from served_region import with_other_voters
+
+    with dataset_region(mongo, tmp_path, epoch_blocks=4, jail_epochs=9) as region:
+        region.away = (with_other_voters(region),)
+        holder, replica = institution_id(HOLDER), region.node(HOLDER).replica
+        before = [one for height in range(1, 5) for one in of_block(replica.final(height), holder)]
+        (after,) = region.published(HOLDER, 3)
+        request = region.asks(REGULATOR, FILE)
+        region.block_of(request)
+        data = gather(replica, request.tx_id, [*before, *after[1:]])
+        genesis = load_anchor(region.genesis.anchor())
+        found, shown = Evidence.decode(data), verify_evidence(data, genesis, request.tx_id, holder)
+        count = len(before) + 2
+        assert shown.records == count > 2 and len(found.trunk.steps) == 1 and len(shown.signers) == 4
+        later = region.genesis.parameters.epoch_blocks * 2 + 1
+        younger = replace(genesis, later=(later, replica.view.voters_at(later)))
+        assert verify_evidence(data, younger, request.tx_id, holder).records == count  # passes over what is older
+        (step,) = found.trunk.steps
+        high = replace(step, header=found.trunk.head)
+        for steps in ((), (step, step), (step, high), (high,), (replace(step, certificate=found.trunk.certificate),)):
+            changed = replace(found, trunk=replace(found.trunk, steps=steps))
+            with pytest.raises(ProofError):
+                verify_evidence(changed.encode(), genesis, request.tx_id, holder)
 
 
 def forbid(region: DatasetRegion, name: str) -> bytes:
