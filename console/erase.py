@@ -25,7 +25,7 @@ def erase(
 ) -> None:
     """Make a patient's records, or one record, unreadable for ever, and tell the chain. Run it again to see how far.
 
-    Not reached: answers and datasets delivered before, backups, messages in quarantine, other institutions' records.
+    Not reached: answers and datasets fetched before, backups, messages in quarantine, other institutions' records.
     """
     from dags.steps.records import desk
     from sharing.record.asking import Reference

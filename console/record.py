@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -160,8 +161,9 @@ def find(here: Desk, given: str) -> Standing:
     """Return this institution's request whose id begins so."""
     from sharing.record.opening import requests_of
 
-    found = [one for one in requests_of(here) if one.request.hex().startswith(given.lower())]
-    if len(found) != 1 or len(given) < 6:
+    begins = re.fullmatch(r"[0-9a-f]{6,64}", given.lower())
+    found = requests_of(here, given.lower()) if begins else []
+    if len(found) != 1:
         fail(f"{given[:64]}: {len(found)} requests of {here.institution} begin so; see `xinglin record list`", USAGE)
     return found[0]
 

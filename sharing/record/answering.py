@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
 from ledger.chain.state import DELIVERY
 from ledger.chain.working_state import WorkingState
-from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, forbidden, unanswered
+from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, allowed_request, forbidden, unanswered
 from ledger.messages.erasure import erased
 from ledger.messages.request_state import RequestState
 from shangmi import PublicKey, sm3
@@ -110,7 +110,7 @@ def _delivery(
     made = Delivered(
         **desk.node.heading(), request=tx_id, package=digest, manifest=terms.digest, records=1, size=len(answer)
     )
-    return made, {"package": digest}
+    return made, {"package": digest, "rid": request.rid, "version": request.version}
 
 
 def terms_of(chain_id: bytes, tx_id: bytes, request: RequestState) -> Terms:
@@ -122,19 +122,44 @@ def terms_of(chain_id: bytes, tx_id: bytes, request: RequestState) -> Terms:
 
 
 def _carry(desk: Desk, state: WorkingState, sent: Sent) -> Iterator[str]:
-    """An announced answer lies on the shelf until it is confirmed, or long enough; what it was made of is gone then."""
-    package = bytes(sent.facts["package"])
-    stored = state.get(DELIVERY, bytes.fromhex(sent.name.removeprefix(_GIVEN)) + desk.id)
+    """An announced answer lies on the shelf until it is confirmed, forbidden, or there for long enough."""
+    package, tx_id = bytes(sent.facts["package"]), bytes.fromhex(sent.name.removeprefix(_GIVEN))
+    stored = state.get(DELIVERY, tx_id + desk.id)
     delivery = None if stored is None else DeliveryState.decode(stored)
     if delivery is None:
         return
-    if delivery.package == package and not delivery.received and state.height <= delivery.height + KEPT_BLOCKS:
+    fresh = not delivery.received and state.height <= delivery.height + KEPT_BLOCKS
+    if delivery.package == package and fresh and forbidden(state, allowed_request(state, tx_id)) is None:
         answer = desk.drafts.get(package, delivery.size)
         if answer is not None and desk.shelf.get(package, delivery.size) is None:
             desk.shelf.put(answer)
             yield "shown"
         return
+    _take_away(desk, sent)
+    yield "taken"
+
+
+def _take_away(desk: Desk, sent: Sent) -> None:
+    """Nobody can fetch the answer any more, and it cannot be laid out again."""
+    package = bytes(sent.facts["package"])
     desk.shelf.drop(package)
     desk.drafts.drop(package)
     desk.outgoing.forget(sent.name)
-    yield "taken"
+
+
+def take_back(desk: Desk, records: Collection[tuple[bytes, int]]) -> int:
+    """No answer with one of these records is left here or on the shelf; returns how many were.
+
+    What was fetched before, nobody can take back.
+
+    Args:
+        desk: The holder's.
+        records: Id and version of each.
+    """
+    wanted = frozenset(records)
+    found = [
+        sent for sent in desk.outgoing.named(_GIVEN) if (bytes(sent.facts["rid"]), sent.facts["version"]) in wanted
+    ]  # fmt: skip
+    for sent in found:
+        _take_away(desk, sent)
+    return len(found)

@@ -16,6 +16,7 @@ from ledger.chain.working_state import WorkingState
 from ledger.messages.erasure import DIRECTORY, REASONS, Erase, RecordKey, erased, portions
 from shangmi import sm3
 from sharing.errors import Refused
+from sharing.record.answering import take_back
 from sharing.record.desk import Desk, Document
 from vault.store import Erasure, Vault
 
@@ -49,8 +50,8 @@ class Erased:
 def erase_patient(desk: Desk, vault: Vault, patient: str, reason: str = "patient") -> Erased:
     """Nobody reads this patient's records here again, and the chain is told; the same call tells how far it is.
 
-    Not reached: what lies in quarantine or was not settled yet, backups of the database's files, and answers and
-    datasets delivered before, which nobody can call back.
+    Answers that nobody has fetched so far are taken back. Not reached: what lies in quarantine or was not settled yet,
+    backups of the database's files, and answers and datasets fetched before, which nobody can call back.
 
     Args:
         desk: The institution's.
@@ -82,7 +83,8 @@ def erase_record(desk: Desk, vault: Vault, rid: bytes, version: int | None = Non
 
 
 def _tell(desk: Desk, done: Erasure, records: Sequence[RecordKey], reason: str) -> Erased:
-    """Every record without a tombstone is named in a message that waits for a block."""
+    """Answers that nobody fetched are gone, and every record without a tombstone is named in a message that waits."""
+    take_back(desk, records)
     state = desk.now()
     left = _standing(state, desk.id, records)
     final, waiting = len(records) - len(left), _named(desk) & set(left)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ledger.chain.receipt import read_receipt
 from ledger.chain.state import DELIVERY, REQUEST, SEEN
 from ledger.chain.working_state import WorkingState
 from ledger.messages.access import AccessRequest
-from ledger.messages.delivery import GIVEN, DeliveryState, Received
+from ledger.messages.delivery import GIVEN, DeliveryState, Received, forbidden
+from ledger.messages.erasure import erased
 from ledger.messages.request_state import ALLOWED, RequestState, Verdict
 from sharing.errors import Malformed, NotYet, Refused
 from sharing.record.answer import MAX_ANSWER, Opened, open_answer
@@ -17,7 +19,7 @@ from sharing.record.asking import state_name, told
 from sharing.record.desk import Desk
 
 #: What a holder's answer without data means.
-SAYS = {
+SAYS: Final = {
     "other-patient": "the record is another patient's than the one the request names",
     "erased": "the record is erased; nobody can read it again",
     "not-permitted": "its patient, or a rule, no longer permits it; or your key changed: then ask again",
@@ -50,10 +52,15 @@ class Standing:
     deadline: int = 0
 
 
-def requests_of(desk: Desk) -> list[Standing]:
-    """Return where this institution's requests for records stand, oldest first; those that lapsed are left out."""
+def requests_of(desk: Desk, beginning: str = "") -> list[Standing]:
+    """Return where this institution's requests for records stand, oldest first; those that lapsed are left out.
+
+    Args:
+        desk: The institution's.
+        beginning: Hex digits that their ids begin with.
+    """
     state, found = desk.now(), list[Standing]()
-    for sent in desk.outgoing.named("request/"):
+    for sent in desk.outgoing.named(f"request/{beginning}"):
         asked = sent.opened
         if isinstance(asked, AccessRequest):
             stage, rules, deadline = _stage(desk, state, asked)
@@ -102,12 +109,21 @@ def open_record(desk: Desk, tx_id: bytes) -> Opened:
     delivery = _given(state, tx_id, request)
     answer = desk.shelf.get(delivery.package, min(delivery.size, MAX_ANSWER))
     if answer is None:
-        raise NotYet(
-            f"the holder announced the answer in block {delivery.height}, and it does not lie on the shelf "
-            "(yet, or any more: an answer is taken away once it was received); ask again where it stays away"
-        )
+        raise _missing(state, request, delivery)
     terms = terms_of(desk.replica.genesis.chain_id, tx_id, request)
     return open_answer(answer, terms, state_name(state, request.holders[0]), desk.node.public, desk.node.decrypt)
+
+
+def _missing(state: WorkingState, request: RequestState, delivery: DeliveryState) -> Exception:
+    """Return why an announced answer does not lie on the shelf."""
+    if erased(state, request.holders[0], request.rid, request.version):
+        return Refused("erased", SAYS["erased"])
+    if forbidden(state, request) is not None:
+        return Refused("not-permitted", SAYS["not-permitted"])
+    return NotYet(
+        f"the holder announced the answer in block {delivery.height}, and it does not lie on the shelf (yet, or any "
+        "more: an answer is taken away once it was received); ask again where it stays away"
+    )
 
 
 def confirm(desk: Desk, tx_id: bytes) -> None:

@@ -17,7 +17,7 @@ from ledger.chain.transactions import open_transaction
 from ledger.messages.erasure import Erase, RecordKey, erased
 from ledger.proofs.proof import verify_proof
 from ledger.proofs.proving import prove
-from sharing.errors import Refused
+from sharing.errors import NotYet, Refused
 from sharing.record.erasing import Erased, erase_patient, erase_record
 from sharing.record.opening import open_record
 from vault.errors import Erased as KeyGone
@@ -93,13 +93,40 @@ def test_a_patient_is_unreadable_at_once_and_erased_on_the_chain_with_the_next_b
         open_record(world.desk(), waiting)
 
 
-def test_what_was_delivered_before_can_still_be_opened_by_who_has_it(world: World) -> None:
-    at = world.fresh()
+def test_an_answer_that_was_not_fetched_is_taken_back_and_one_that_was_is_not(world: World) -> None:
+    at, before = world.fresh(), world.shelf()
     tx_id = world.ask(at)
     world.delivered(tx_id)
+    kept = open_record(world.desk(), tx_id)
     erase(world, patient_of(world, at))
+    assert world.shelf() == before
+    with pytest.raises(NotYet, match="does not lie on the shelf"):
+        open_record(world.desk(), tx_id)
     world.block()
-    assert open_record(world.desk(), tx_id).body["resourceType"] == "DiagnosticReport"
+    with pytest.raises(Refused, match="nobody can read it again"):
+        open_record(world.desk(), tx_id)
+    world.answer()
+    assert world.shelf() == before
+    assert kept.body["resourceType"] == "DiagnosticReport"  # who opened it in time has it
+
+
+def test_a_draft_is_gone_before_its_announcement_is_final(world: World) -> None:
+    at, before = world.fresh(), world.shelf()
+    tx_id = world.ask(at)
+    world.answer()
+    announced = world.at.exchange.submissions()
+    erase(world, patient_of(world, at))
+    for tx, leaves in world.at.exchange.submissions():
+        world.at.exchange.retire_submission(tx, leaves)
+    for tx, leaves in announced:  # a producer has it already, and has not heard of the erasure
+        world.at.exchange.post_submission(tx, leaves)
+    world.block()
+    world.answer()
+    found = world.delivery(tx_id)
+    assert found is not None and found.answer == "delivered" and world.shelf() == before
+    assert list(world.at.client[f"xinglin_{OWNER}"]["answers"].find()) == []
+    with pytest.raises(NotYet, match="does not lie on the shelf"):
+        open_record(world.desk(), tx_id)
 
 
 def test_an_answer_that_was_made_but_not_announced_is_not_delivered_after_an_erasure(world: World) -> None:

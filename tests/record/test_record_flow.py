@@ -158,6 +158,16 @@ def test_a_withdrawal_after_the_answer_was_made_and_before_its_block_stops_it(wo
     refused(world, tx_id, "not-permitted")
 
 
+def test_a_withdrawal_after_the_delivery_takes_away_what_was_not_fetched(world: World) -> None:
+    at, before = world.fresh(), world.shelf()
+    tx_id = world.ask(at)
+    world.delivered(tx_id)
+    world.consent(at, withdraw=True)
+    assert world.answer()["taken"] >= 1 and world.shelf() == before
+    with pytest.raises(Refused, match="no longer permits"):
+        open_record(world.desk(), tx_id)
+
+
 def test_a_statement_of_other_dates_does_not_permit_this_record(world: World) -> None:
     at = world.fresh()
     world.consent(at, Provision(True, data=(0, DAY_2026_01_05[0])))
