@@ -35,6 +35,7 @@ LIMITS = {
     "region_interval": 900,
     "flow_speed": 290,
     "projection": 300,
+    "scrubbing": 60,
     "sharing_speed": 900,
 }
 #: Seconds a script has to stop what it started, once its time is over.

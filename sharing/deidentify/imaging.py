@@ -7,6 +7,7 @@ the FHIR resources of the same dataset and person. docs/deidentification-imaging
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -34,7 +35,9 @@ _OPTIONS: Final = {
 _METHOD: Final = "Xinglin {}; DICOM PS3.15 {} table E.1-1; unlisted texts, bytes and private elements removed"
 
 
-def deidentify_dicom(data: bytes, secret: bytes, person: bytes, profile: Profile) -> tuple[bytes, Report]:
+def deidentify_dicom(
+    data: bytes, secret: bytes, person: bytes, profile: Profile, known: Collection[str] = ()
+) -> tuple[bytes, Report]:
     """Return a DICOM file that names nobody, and what was dropped and changed in it.
 
     Args:
@@ -42,6 +45,7 @@ def deidentify_dicom(data: bytes, secret: bytes, person: bytes, profile: Profile
         secret: 32 random bytes, one for each dataset and holder, as for ``Deidentifier``.
         person: Whose it is, as for ``Deidentifier.resource``.
         profile: Its classes ``date``, ``age`` and ``text`` decide.
+        known: Names and numbers of this person, beside those that the object tells itself; texts are searched for them.
 
     Returns:
         A file in UTF-8, Explicit VR Little Endian unless its pixels are compressed; equal input gives equal bytes.
@@ -58,7 +62,7 @@ def deidentify_dicom(data: bytes, secret: bytes, person: bytes, profile: Profile
     _check_class(sop_class)
     pixels = clean(dataset, text(meta, 0x00020010), report)
     cleaner = Cleaner(profile, pseudonyms, person, report)
-    cleaner.look(dataset)
+    cleaner.look(dataset, known)
     done = cleaner.elements(dataset)
     instance = cleaner.uid(text(dataset, _INSTANCE) or text(meta, 0x00020003))
     done |= _said(profile, pixels) | {_CLASS: element(_CLASS, "UI", sop_class.encode())}

@@ -61,9 +61,9 @@ class Cleaner:
         action = profile.action("date")
         self._dates: Dates = self._moved.day if action == "shift" else "year" if action == "year" else "hide"
 
-    def look(self, dataset: Dataset) -> None:
-        """From here on texts are searched for what the object itself says of the patient."""
-        self._known = frozenset(self._told(dataset, charsets(raw(dataset, CHARSET), ()), 0))
+    def look(self, dataset: Dataset, known: Collection[str]) -> None:
+        """From here on texts are searched for what the object itself says of the patient, and for what is known."""
+        self._known = frozenset((*known, *self._told(dataset, charsets(raw(dataset, CHARSET), ()), 0)))
 
     def elements(
         self, dataset: Dataset, outer: tuple[str, ...] = (), parent: str = "", depth: int = 0

@@ -176,8 +176,9 @@ def _suspect(dataset: Dataset) -> bool:
 
 
 def _by_device(dataset: Dataset, shape: _Shape) -> Iterator[Box]:
+    values: dict[str, str] = {}
     for device in devices():
-        if all(any(_holds(dataset, test) for test in tests) for tests in device["when"]):
+        if all(any(_holds(dataset, test, values) for test in tests) for tests in device["when"]):
             for left, top, width, height in device["black"]:
                 right = shape.columns if left == 0 and width >= _BANNER else left + width
                 box = (left, top, min(right, shape.columns), min(top + height, shape.rows))
@@ -185,16 +186,23 @@ def _by_device(dataset: Dataset, shape: _Shape) -> Iterator[Box]:
                     yield box
 
 
-def _holds(dataset: Dataset, test: dict[str, str]) -> bool:
-    tag = tag_for_keyword(test["element"])
-    if tag is None:
-        return False
-    holder = dataset.file_meta if tag >> 16 == 2 else dataset
-    value = str(number(holder, tag) or "") if vr_of(holder, tag) == "US" else text(holder, tag)
+def _holds(dataset: Dataset, test: dict[str, str], values: dict[str, str]) -> bool:
+    """Whether an element has what a device's rule wants of it; ``values`` remembers those already read."""
+    name = test["element"]
+    if name not in values:
+        values[name] = _value(dataset, name).lower()
     if "equals" in test:
-        return value.lower() in test["equals"].lower().split("|")
+        return values[name] in test["equals"].lower().split("|")
     parts = (part.split("|") for part in re.split(r"\+(?=[A-Z])", test["contains"]))
-    return all(any(one.strip().lower() in value.lower() for one in part) for part in parts)
+    return all(any(one.strip().lower() in values[name] for one in part) for part in parts)
+
+
+def _value(dataset: Dataset, name: str) -> str:
+    tag = tag_for_keyword(name)
+    if tag is None:
+        return ""
+    holder = dataset.file_meta if tag >> 16 == 2 and hasattr(dataset, "file_meta") else dataset
+    return str(number(holder, tag) or "") if vr_of(holder, tag) == "US" else text(holder, tag)
 
 
 def _around_regions(dataset: Dataset, shape: _Shape) -> list[Box]:

@@ -84,20 +84,18 @@ def raw(dataset: Dataset, tag: int) -> bytes:
     Raises:
         Malformed: The object ends within it.
     """
-    with quiet():
+    try:
         element: Any = dataset.get_item(tag) if tag in dataset else None
         if element is None or element.value is None:
             return b""
-        if isinstance(element, RawDataElement):
-            value = bytes(element.value or b"")
-            if element.length not in (_UNDEFINED, len(value)):
-                raise Malformed("expected as many bytes as an element announces; the object ends within one")
-            return value
-        if isinstance(element.value, bytes):
-            return element.value
-        if element.VR == "SQ":
-            return b""
-        return _again(element)
+        if not isinstance(element, RawDataElement):
+            return element.value if isinstance(element.value, bytes) else b"" if element.VR == "SQ" else _again(element)
+        value = bytes(element.value or b"")
+    except Exception:  # noqa: BLE001  as in `quiet`, which costs more than the reading and is not needed for raw values
+        raise Malformed("expected DICOM elements (PS3.5 section 7); the bytes cannot be read as such") from None
+    if element.length not in (_UNDEFINED, len(value)):
+        raise Malformed("expected as many bytes as an element announces; the object ends within one")
+    return value
 
 
 def _again(element: Any) -> bytes:

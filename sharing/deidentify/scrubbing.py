@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
+from sharing.deidentify.scrubbing_data import NARROW
 from sharing.deidentify.scrubbing_dates import find_dates
 from sharing.deidentify.scrubbing_known import find_known
 from sharing.deidentify.scrubbing_names import find_names
@@ -32,9 +33,6 @@ TOKENS: Final = {
 
 #: What becomes of a date: hidden, cut to its year, left, or moved as the person's other dates are.
 Dates = Literal["hide", "year", "keep"] | Callable[[date], date]
-
-#: Full-width forms as half-width ones, character for character, so that places stay.
-_NARROW: Final = {0x3000: " ", 0xA0: " ", **{0xFF01 + n: chr(0x21 + n) for n in range(94)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ def scrub(
         raise Malformed(f"expected a text to scrub, got {type(text).__name__}")
     if len(text) > LONGEST:
         raise Malformed(f"expected a text of at most {LONGEST} characters, got {len(text)}; divide it")
-    plain = text.translate(_NARROW)
+    plain = text.translate(NARROW)
     found = [*find_known(plain, known), *find_patterns(plain, also), *find_places(plain), *find_names(plain)]
     found += _dated(plain, dates)
     return _replaced(text, settle(found))

@@ -10,6 +10,8 @@ from typing import Any, Final
 import yaml
 
 _FOLDER: Final = files("schemas") / "deidentify" / "text"
+#: Full-width forms as half-width ones, character for character, so that places stay.
+NARROW: Final = {0x3000: " ", 0xA0: " ", **{0xFF01 + n: chr(0x21 + n) for n in range(94)}}
 HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003134f〇"
 
 
@@ -23,8 +25,8 @@ def rules(name: str) -> Any:
 def words() -> frozenset[str]:
     """Return the words that are built like names.
 
-    Every entry of the dictionary of jieba 0.42.1 (MIT, github.com/fxsjy/jieba) that is a family name's character and one
-    or two of given names, is no person there, and is met often enough.
+    Every entry of the dictionary of jieba 0.42.1 (MIT, github.com/fxsjy/jieba) that is a family name's character and
+    one or two of given names, is no person there, and is met often enough.
     """
     return frozenset((_FOLDER / "words.csv").read_text("utf-8").split()[1:])
 

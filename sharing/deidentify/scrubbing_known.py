@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Final
 
-from sharing.deidentify.scrubbing_data import HAN
+from sharing.deidentify.scrubbing_data import HAN, NARROW
 from sharing.deidentify.scrubbing_spans import Span, occurrences
 
 #: What may stand between the characters of one value: spaces, hyphens, DICOM's ``^`` and ``=``, middle dots, nothing
@@ -22,7 +23,7 @@ _HAN: Final = re.compile(f"[{HAN}]")
 
 def find_known(text: str, known: Collection[str]) -> Iterator[Span]:
     """Yield where one of the known values stands in half-width text."""
-    wanted = frozenset(form for value in known for form in _forms(value))
+    wanted = _wanted(frozenset(known))
     if not wanted:
         return
     dense, places = _dense(text)
@@ -34,9 +35,14 @@ def find_known(text: str, known: Collection[str]) -> Iterator[Span]:
             yield Span(start, end, "KNOWN", "known")
 
 
+@lru_cache(maxsize=2)  # the texts of one person come one after the other
+def _wanted(known: frozenset[str]) -> frozenset[str]:
+    return frozenset(form for value in known for form in _forms(value))
+
+
 def _forms(value: str) -> Iterator[str]:
     """The value as ``_dense`` leaves it, and a name of several parts the other way round."""
-    narrow = value.translate({0x3000: " ", **{0xFF01 + n: chr(0x21 + n) for n in range(94)}})
+    narrow = value.translate(NARROW)
     for one in (narrow, *narrow.split("="), *narrow.split("\\")):
         parts = [part for part in _BETWEEN.split(one.casefold()) if part]
         for form in ("".join(parts), "".join(reversed(parts))):
