@@ -70,13 +70,19 @@ class Shares:
     # --- taken back --------------------------------------------------------------------------------------------
 
     def narrow(self, request: bytes, owner: bytes, sequence: int) -> None:
-        """A patient's statement of this number takes something back of what is in a dataset; an earlier mark stays."""
-        here = {"_id": request + owner, "narrowed": {"$exists": False}}
-        self._shares.update_one(here, {"$set": {"narrowed": sequence, "told": False}})
+        """A patient's statement of this number takes something back of what is in a dataset.
+
+        A mark that nobody was told of stays as it is; one that was told of is told again, for there is more to it.
+        """
+        fresh: Document = {"$or": [{"narrowed": {"$exists": False}}, {"told": True, "narrowed": {"$lt": sequence}}]}
+        marked = [{"$set": {"was": {"$ifNull": ["$narrowed", "$$REMOVE"]}, "narrowed": sequence, "told": False}}]
+        self._shares.update_one({"_id": request + owner, **fresh}, marked)
 
     def lapse(self, owner: bytes, sequence: int) -> None:
-        """Marks of statements from this number on are gone: they never came into force."""
+        """Marks of statements from this number on are gone, since they never came into force; earlier ones are back."""
         here = {"owner": owner, "narrowed": {"$gte": sequence}, "told": False}
+        back = [{"$set": {"narrowed": "$was", "told": True, "was": "$$REMOVE"}}]
+        self._shares.update_many({**here, "was": {"$exists": True}}, back)
         self._shares.update_many(here, {"$unset": {"narrowed": "", "told": ""}})
 
     def narrowed(self, request: bytes | None = None, *, told: bool | None = None) -> Iterator[Narrowed]:

@@ -81,6 +81,8 @@ def settle(desk: Desk) -> list[Filed]:
     for one in lapsed:
         desk.exchange.retire_submission(one.tx, b"")
         desk.vault.shares.lapse(one.owner, one.sequence)
+    for one in final:  # a dataset that was being made when it was filed holds the patient by now
+        _call_back(desk, view, one)
     desk.vault.consents.forget(lapsed)
     desk.vault.consents.close(final)
     waiting = [one for one in left if view.head.height < one.expiry]
@@ -93,12 +95,15 @@ def carry_out(desk: Desk, view: ReplicaView, filed: Sequence[Filed]) -> None:
     messages: list[bytes] = []
     withheld = desk.vault.consents.withheld([one.owner for one in filed])
     for one in filed:
-        state = ConsentState.decode(one.will)
-        messages += _directory(desk, one.owner, state, one.owner in withheld)
-        for request in called_back(desk, view, one.owner, state):
-            desk.vault.shares.narrow(request, one.owner, one.sequence)
+        messages += _directory(desk, one.owner, ConsentState.decode(one.will), one.owner in withheld)
+        _call_back(desk, view, one)
     desk.post([*messages, *(one.tx for one in filed)])
     desk.vault.consents.posted(filed)
+
+
+def _call_back(desk: Desk, view: ReplicaView, filed: Filed) -> None:
+    for request in called_back(desk, view, filed.owner, ConsentState.decode(filed.will)):
+        desk.vault.shares.narrow(request, filed.owner, filed.sequence)
 
 
 def _directory(desk: Desk, owner: bytes, state: ConsentState, withheld: bool) -> list[bytes]:

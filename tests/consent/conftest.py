@@ -35,6 +35,6 @@ def vault(database: Database[dict[str, Any]], keystore: FileKeystore) -> Vault:
 
 @pytest.fixture
 def world(mongo: MongoClient[dict[str, Any]], tmp_path: Path, keystore: FileKeystore) -> Iterator[ConsentWorld]:
-    found = ConsentWorld(mongo, tmp_path, keystore, expiry_blocks=5)
+    found = ConsentWorld(mongo, tmp_path, keystore, expiry_blocks=3)
     yield found
     found.close()

@@ -135,7 +135,7 @@ def test_a_withdrawal_that_never_stood_calls_nothing_back(world: ConsentWorld) -
     file_one(world.desk, withdraw(ids[0]))
     ((tx, leaves),) = world.region.exchange.submissions()
     world.region.exchange.retire_submission(tx, leaves)  # lost on its way
-    world.region.grow(5, count=1)
+    world.region.grow(3, count=1)
     assert raise_notices(world.desk) == [] and marks(world) == []
     state = world.state(ids[0])
     assert state is not None and not state.withdrawn
@@ -159,8 +159,42 @@ def test_a_notice_that_lapsed_is_said_again(world: ConsentWorld) -> None:
     raise_notices(world.desk)
     ((tx, leaves),) = world.region.exchange.submissions()
     world.region.exchange.retire_submission(tx, leaves)
-    world.region.grow(5, count=1)
+    world.region.grow(3, count=1)
     (again,) = raise_notices(world.desk)
     world.block()
     assert again.request == request and standing(world, request) is not None
     assert Notice.decode(tx).request == request
+
+
+def test_who_withdraws_while_the_dataset_is_made_is_found_in_it_once_both_stand(world: ConsentWorld) -> None:
+    ids = permitted(world, 1)
+    file_one(world.desk, withdraw(ids[0]))
+    assert marks(world) == []  # no dataset so far
+    world.vault.shares.note(REQUEST, [world.vault.consents.owner(ids[0])])
+    world.block()
+    raise_notices(world.desk)
+    assert marks(world) == [False]
+
+
+def test_who_takes_back_more_is_told_of_again_and_what_lapses_is_as_before(world: ConsentWorld) -> None:
+    ids = permitted(world, 1)
+    request = world.delivered(ids)
+    file_one(world.desk, deny(ids[0], Provision(False, types=(14,))))
+    world.block()
+    raise_notices(world.desk)
+    world.block()
+    raise_notices(world.desk)
+    say(world, "hospital-east", request=request, step="recut", package=sm3(b"new"), manifest=sm3(b"new manifest"))
+    assert marks(world) == [True]
+    file_one(world.desk, withdraw(ids[0]))
+    assert marks(world) == [False]
+    ((tx, leaves),) = world.region.exchange.submissions()
+    world.region.exchange.retire_submission(tx, leaves)
+    world.region.grow(3, count=1)
+    assert raise_notices(world.desk) == [] and marks(world) == [True]
+    file_one(world.desk, withdraw(ids[0]))
+    world.block()
+    (told,) = raise_notices(world.desk)
+    world.block()
+    state = standing(world, request)
+    assert told.persons == 5 and state is not None and state.stage == "raised"
