@@ -99,11 +99,11 @@ _AGES: Final = (
 
 _DATE: Final = re.compile(r"(\d{4})(?:-(0[1-9]|1[0-2])(?:-(\d{2})(?:[T ].*)?)?)?", re.ASCII)
 _QUARTER: Final = re.compile(r"\d{4}-Q[1-4]", re.ASCII)
-_DECADE: Final = re.compile(r"\d{3}0s", re.ASCII)
+_YEARS: Final = re.compile(r"\d{3}0s|\d{4}-\d{4}", re.ASCII)
 
 
 def _coarser(label: str) -> bool:
-    return bool(_QUARTER.fullmatch(label) or _DECADE.fullmatch(label))
+    return bool(_QUARTER.fullmatch(label) or _YEARS.fullmatch(label))
 
 
 def _shortened(length: int) -> Step:
@@ -120,11 +120,18 @@ def _quarter(label: str) -> str:
 
 
 def _year(label: str) -> str:
-    return label if _DECADE.fullmatch(label) else label[:4] if label != STAR else STAR
+    return label if label == STAR or _YEARS.fullmatch(label) else label[:4]
+
+
+def _five(label: str) -> str:
+    if label == STAR or _YEARS.fullmatch(label):
+        return label
+    start = int(label) // 5 * 5
+    return f"{start:04}-{start + 4:04}"
 
 
 def _decade(label: str) -> str:
-    return label if _DECADE.fullmatch(label) else f"{label[:3]}0s" if label != STAR else STAR
+    return label if label == STAR else f"{label[:3]}0s"
 
 
 _DATES: Final = (
@@ -132,6 +139,7 @@ _DATES: Final = (
     Level("month", _shortened(7)),
     Level("quarter", _quarter),
     Level("year", _year),
+    Level("5 years", _five),
     Level("decade", _decade),
     _EVERYTHING,
 )

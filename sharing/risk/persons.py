@@ -10,6 +10,7 @@ How many rows a table has of somebody, and whether it has any, is no value of a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -36,22 +37,18 @@ _SHIFT: Final = 2**31
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """A quasi-identifier of persons, whichever tables have it; its name there is ``column``."""
+    """A quasi-identifier of persons, whichever tables have it."""
 
-    column: str
+    name: str
     hierarchy: str
     role: str = QUASI_IDENTIFIER
-
-    @property
-    def name(self) -> str:
-        return f"{self.column} ({self.hierarchy})" if self.hierarchy else self.column
 
 
 class _Attribute:
     """Distinct pairs of person and value of one quasi-identifier: 8 bytes each."""
 
     def __init__(self, shared: _Shared) -> None:
-        self._values = Values(shared.column, shared.hierarchy)
+        self._values = Values(shared.name, shared.hierarchy)
         self._pairs: NDArray[np.int64] = np.empty(0, np.int64)
         self._waiting: list[NDArray[np.int64]] = []
         self._size = 0
@@ -185,16 +182,17 @@ class Together:
     """
 
     def __init__(self, tables: Mapping[str, Sequence[Column]], demands: Demands) -> None:
-        shared = {
-            (one.name, one.hierarchy): _Shared(one.name, one.hierarchy)
-            for columns in tables.values()
-            for one in columns
-            if one.role == QUASI_IDENTIFIER
-        }
+        keys = sorted(
+            {(one.name, one.hierarchy) for of in tables.values() for one in of if one.role == QUASI_IDENTIFIER}
+        )
+        names = Counter(name for name, _ in keys)
         for columns in tables.values():
             Gate(columns, demands)
         self._tables = {name: [one for one in of if one.role == QUASI_IDENTIFIER] for name, of in tables.items()}
-        self._shared = dict(sorted(shared.items()))
+        self._shared = {
+            key: _Shared(key[0] if names[key[0]] == 1 else f"{key[0]} ({key[1] or 'no hierarchy'})", key[1])
+            for key in keys
+        }
         self._gate = _OfPersons(list(self._shared.values()), replace(demands, l=1, t=1_000))
         self._attributes = {key: _Attribute(one) for key, one in self._shared.items()}
         self._persons: dict[bytes, int] = {}
