@@ -67,8 +67,6 @@ def deidentify_dicom(
     instance = cleaner.uid(text(dataset, _INSTANCE) or text(meta, 0x00020003))
     done |= _said(profile, pixels) | {_CLASS: element(_CLASS, "UI", sop_class.encode())}
     done[_INSTANCE] = element(_INSTANCE, "UI", instance.encode())
-    for tag in (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010):
-        done.pop(tag, None)
     body = b"".join(done[tag] for tag in sorted(done)) + pixels.encoded
     report.left = 1
     return file(sop_class, instance, pixels.syntax, body), report
@@ -86,7 +84,8 @@ def _check_class(sop_class: str) -> None:
 
 def _said(profile: Profile, pixels: Pixels) -> dict[int, bytes]:
     """What the object says of its own de-identification (PS3.15 E.1.1, PS3.3 C.7.1.1 and C.12.1)."""
-    used = ["structured", "descriptors", "characteristics"]
+    used = ["structured", "characteristics"]
+    used += ["descriptors"] if profile.action("text") == "scrub" else []
     used += ["dates"] if profile.action("date") == "shift" else []
     used += ["pixels"] if pixels.cleaned else []
     codes = [_BASIC, *sorted(_OPTIONS[one] for one in used)]

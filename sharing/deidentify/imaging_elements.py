@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]  # defined there, not in its list
 
 from sharing.deidentify.imaging_dates import Moved, partner
+from sharing.deidentify.imaging_pixels import ALL_PIXELS
 from sharing.deidentify.imaging_reading import as_declared, counted, items, little_endian, name_of, raw, text, vr_of
 from sharing.deidentify.imaging_rules import Rules, rules
 from sharing.deidentify.imaging_text import charsets, decode
@@ -31,7 +32,7 @@ _BYTES: Final = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
 _FORMS: Final = {
     "CS": re.compile(r"[A-Z0-9 _]{0,16}"),
     "DS": re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)? *|"),
-    "IS": re.compile(r" *[+-]?\d{1,12} *|"),
+    "IS": re.compile(r" *[+-]?\d{1,10} *|"),
     "AS": re.compile(r"\d{3}[DWMY]|"),
 }
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
@@ -94,6 +95,8 @@ class Cleaner:
             return None
         if group % 2:
             return self._drop("(private)", "private")
+        if tag in ALL_PIXELS:
+            return self._drop(place, "nested-pixels") if depth else None  # those of the object itself: imaging_pixels
         if group & 0xFF00 in (0x5000, 0x6000):
             return self._drop("(overlays and curves)", "overlay")
         vr = vr_of(dataset, tag)
@@ -232,8 +235,8 @@ class Cleaner:
         found = value.decode("ascii", "replace").strip("\0 ")
         if not all(_FORMS[vr].fullmatch(one.strip()) for one in found.split("\\")):
             return self._drop(place, "shape")
-        if vr == "CS" and self._holds(found):
-            return self._drop(place, "known")
+        if vr == "CS" and scrub(found, self._known, dates="keep").spans:
+            return self._drop(place, "scrubbed")
         if tag == _AGE:
             return self._age(found, place)
         return element(tag, vr, found.encode())

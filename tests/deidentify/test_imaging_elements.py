@@ -46,7 +46,7 @@ def test_the_patient_has_a_pseudonym_and_the_object_says_what_was_done() -> None
     assert left.PatientBirthDate == "" and left.PatientSex == "F"
     assert left.PatientIdentityRemoved == "YES" and "PS3.15" in left.DeidentificationMethod
     codes = {one.CodeValue for one in left.DeidentificationMethodCodeSequence}
-    assert codes == {"113100", "113104", "113105", "113107", "113108"}
+    assert codes == {"113100", "113104", "113107", "113108"}
     assert left.LongitudinalTemporalInformationModified == "MODIFIED"
 
 
@@ -143,6 +143,7 @@ def test_whatever_is_private_unlisted_unknown_or_an_overlay_goes() -> None:
     [
         (0x00080068, "LO", NAME.encode()),  # PresentationIntentType, a CS
         (0x00080068, "CS", NUMBER.encode()),  # looks like a code
+        (0x00080068, "CS", b"WANG XIAODONG"),
         (0x00180050, "DS", b"13912345678 Li"),  # SliceThickness
         (0x00280106, "US", b"odd"),  # SmallestImagePixelValue
         (0x00200013, "IS", NUMBER.encode()),  # InstanceNumber
@@ -158,6 +159,13 @@ def test_values_that_are_not_of_their_elements_form_go(tag: int, vr: str, value:
     data = planted(written(image()), tag, vr, value)
     left = deidentify_dicom(data, SECRET, PERSON, GBT)[0]
     assert value.strip() not in left and len(left) <= len(deidentify_dicom(written(image()), SECRET, PERSON, GBT)[0])
+
+
+def test_a_picture_within_a_sequence_goes() -> None:
+    inner = image(PixelData=b"NAME OF A PERSON" * 4)
+    data, report = deidentify_dicom(written(image(ReferencedImageSequence=Sequence([inner]))), SECRET, PERSON, GBT)
+    assert b"NAME OF A PERSON" not in data and b"\xff" * 64 in data
+    assert report.counts["ReferencedImageSequence.PixelData", "nested-pixels"] == 1
 
 
 def test_sequences_are_cleaned_to_any_depth_the_standard_has() -> None:

@@ -39,6 +39,11 @@ def picture(rows: int, columns: int, **elements: Any) -> Dataset:
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.4"},
         {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
         {"ImageType": ["DERIVED", "SECONDARY"]},
+        {
+            "SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.6",
+            "Modality": "SM",
+            "ImageType": ["ORIGINAL", "PRIMARY", "LABEL"],
+        },
         {"Modality": "CR", "ConversionType": "DF"},
     ],
 )
