@@ -14,6 +14,8 @@ from export_world import EAST, PEOPLE, RESEARCH, VALUES, World, counts, measured
 from dags.steps import share
 from ledger.chain.state import DELIVERY
 from ledger.chain.validators import institution_id
+from ledger.contracts.governance import FOR, Propose, Vote
+from ledger.contracts.member_changes import Freeze
 from ledger.messages.delivery import DeliveryState, allowed_request
 from ledger.messages.notice import Notice
 from ledger.messages.request_state import RequestState
@@ -174,6 +176,21 @@ def test_a_full_disk_leaves_nothing_announced_and_the_next_try_succeeds(
     assert answer(world, tx) is None
     assert not list((world.at.home.path / "exports" / EAST).glob("*.xld"))
     assert export(world, tx).run() == "delivered"
+
+
+def test_who_is_frozen_between_approval_and_delivery_receives_nothing(world: World) -> None:
+    world.say(EAST, range(20))
+    tx = world.submit(world.request(EAST))
+    freeze = Freeze(institution_id(RESEARCH))
+    proposal = world.offer(EAST, Propose, title="an inquiry", change=freeze)
+    world.grow()
+    for voter in ("hospital-west", "lab-centre", "hospital-district", "nursing-home", "health-commission"):
+        world.offer(voter, Vote, proposal=proposal, choice=FOR)
+    world.grow()
+    assert export(world, tx).run() == "not-permitted"
+    world.grow()
+    assert answer(world, tx) == "not-permitted"
+    assert nothing_left(world, tx)
 
 
 def test_a_request_whose_file_is_nowhere_waits(world: World) -> None:
