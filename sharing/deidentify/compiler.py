@@ -242,7 +242,7 @@ class _Demand:
         applied: Place and rule for the report.
     """
 
-    names: tuple[str, ...]
+    names: frozenset[str]
     key: str
     mask: Any
     applied: tuple[str, str]
@@ -257,10 +257,16 @@ def _demanded(place: str, type_: str, known: Mapping[str, Element], listed: Mapp
         element = known[name]
         stem = element.choice or name
         names = [one for one in listed if one in known and (known[one].choice or one) == stem]
-        both = tuple(spelled for one in names for spelled in (one, f"_{one}"))
+        both = frozenset(spelled for one in names for spelled in (one, f"_{one}"))
         shown = f"{place}.{stem}[x]" if element.choice else f"{place}.{name}"
         found.setdefault(stem, _Demand(both, _as_absent(name, element), _absence(type_, element), (shown, "masked")))
     return list(found.values())
+
+
+def _hidden(place: str, stem: str, instead: str, known: Mapping[str, Element]) -> _Demand:
+    """Return what says that a value was there, where none of its choice left."""
+    names = frozenset(name for name, element in known.items() if element.choice == stem)
+    return _Demand(names, instead, MASKED_CONCEPT, (f"{place}.{stem}[x]", "masked"))
 
 
 def _as_absent(name: str, element: Element) -> str:
@@ -289,7 +295,8 @@ def _object_step(
     wrong, modified, empty = (place, "shape"), (place, "modifier"), (place, "empty")
     plain = frozenset(f"_{name}" for name in steps if name in known and known[name].primitive)
     count = whole.others(place, tuple(known))
-    needs, hides = frozenset(rule.get("needs", ())), tuple(rule.get("hides", {}).items())
+    needs = frozenset(rule.get("needs", ()))
+    hides = [_hidden(place, stem, instead, known) for stem, instead in rule.get("hides", {}).items()]
     nested = "." in place
 
     def step(value: Any, run: Run) -> dict[str, Any] | None:
@@ -305,8 +312,8 @@ def _object_step(
             taken = steps.get(name)
             if taken is None:
                 left[name] = item
-            elif (one := taken[1](item, run)) is not None:
-                found[taken[0]] = one
+            elif (kept := taken[1](item, run)) is not None:
+                found[taken[0]] = kept
         if left:
             _reasons(left, found, plain)
             count(left, run)
@@ -315,12 +322,12 @@ def _object_step(
         if needs and needs.isdisjoint(found):
             run.counts[empty] += 1
             return None
-        for stem, instead in hides:
-            if instead not in found and _came(stem, value) and not _came(stem, found):
-                found[instead] = MASKED_CONCEPT
-                run.counts[(f"{place}.{stem}[x]", "masked")] += 1
+        for one in hides:
+            if one.names.isdisjoint(found) and not one.names.isdisjoint(value) and one.key not in found:
+                found[one.key] = one.mask
+                run.counts[one.applied] += 1
         for one in demanded:
-            if not any(name in found for name in one.names):
+            if one.names.isdisjoint(found):
                 found[one.key] = one.mask
                 run.counts[one.applied] += 1
         return found
@@ -334,10 +341,6 @@ def _reasons(left: dict[str, Any], found: dict[str, Any], plain: frozenset[str])
         if name[1:] not in found and (why := whole.absent(left[name])) is not None:
             found[name] = why
             del left[name]
-
-
-def _came(stem: str, value: Mapping[str, Any]) -> bool:
-    return any(name.startswith(stem) and name[len(stem) : len(stem) + 1].isupper() for name in value)
 
 
 def _extension_step(place: str, steps: Mapping[str, Mapping[str, Step]]) -> Step:

@@ -21,6 +21,11 @@ _REASONS: Final = frozenset(
         "not-permitted",
     }
 )  # fmt: skip
+_CODING: Final = frozenset({"system", "code", "display"})
+_CONCEPT: Final = frozenset({"coding", "text"})
+_REFERENCE: Final = frozenset({"reference", "type", "identifier", "display"})
+_IDENTIFIER: Final = frozenset({"type", "system", "value"})
+_QUANTITY: Final = frozenset({"value", "comparator", "unit", "system", "code"})
 _COMPARATORS: Final = frozenset({"<", "<=", ">=", ">"})
 
 
@@ -53,7 +58,8 @@ def coding(place: str, profile: Profile) -> Step:
         return dropped(place, profile.rule("concept"))
     listed, local = (place, profile.rule("concept")), (f"{place}.code", profile.rule("local-code"))
     wrong = (place, "shape")
-    senders = {name: (f"{place}.{name}", profile.rule("concept")) for name in ("display", "version", "userSelected")}
+    display = (f"{place}.display", profile.rule("concept"))
+    left = others(place, ("id", "extension", "version", "userSelected"))
 
     def step(value: Any, run: Run) -> dict[str, str] | None:
         if type(value) is not dict:
@@ -63,10 +69,10 @@ def coding(place: str, profile: Profile) -> Step:
         if type(said) is not str or type(system) is not str:
             run.counts[listed] += 1
             return None
-        if len(value) > 2:
-            for name in value:
-                if name in senders:
-                    run.counts[senders[name]] += 1
+        if "display" in value:
+            run.counts[display] += 1
+        if not _CODING.issuperset(value):
+            left({name: 0 for name in value if name not in _CODING}, run)
         found, known = run.coding(system, said)
         if not known:
             run.counts[local] += 1
@@ -81,6 +87,7 @@ def concept(place: str, profile: Profile) -> Step:
         return dropped(place, profile.rule("concept"))
     each, wrong = coding(f"{place}.coding", profile), (place, "shape")
     words = text(f"{place}.text", profile)
+    left = others(place, ("id", "extension"))
 
     def step(value: Any, run: Run) -> dict[str, Any] | None:
         if type(value) is not dict:
@@ -99,6 +106,8 @@ def concept(place: str, profile: Profile) -> Step:
             clean = said if type(said) is str and run.tables.result(said) else words(said, run)
             if clean is not None:
                 found["text"] = clean
+        if not _CONCEPT.issuperset(value):
+            left({name: 0 for name in value if name not in _CONCEPT}, run)
         return found or absent(value)
 
     return step
@@ -111,6 +120,7 @@ def reference(place: str, profile: Profile) -> Step:
     done, dangling, wrong = (place, profile.rule("reference")), (place, "dangling"), (place, "shape")
     display = (f"{place}.display", "unlisted")
     number_of = identifier(f"{place}.identifier", profile)
+    left = others(place, ("id", "extension"))
 
     def step(value: Any, run: Run) -> dict[str, Any] | None:
         if type(value) is not dict:
@@ -134,6 +144,8 @@ def reference(place: str, profile: Profile) -> Step:
             kind = value.get("type")
             if found and type(kind) is str and kind in resource_types():
                 found["type"] = kind
+            if not _REFERENCE.issuperset(value):
+                left({name: 0 for name in value if name not in _REFERENCE}, run)
         return found or absent(value)
 
     return step
@@ -145,6 +157,7 @@ def identifier(place: str, profile: Profile) -> Step:
         return dropped(place, profile.rule("identifier"))
     done, wrong = (place, profile.rule("identifier")), (place, "shape")
     kind = concept(f"{place}.type", profile)
+    left = others(place, ("id", "extension", "use", "period", "assigner"))
 
     def step(value: Any, run: Run) -> dict[str, Any] | None:
         said = value.get("value") if type(value) is dict else None
@@ -160,6 +173,8 @@ def identifier(place: str, profile: Profile) -> Step:
             found |= {"system": UIDS, "value": f"urn:oid:{run.pseudonyms.uid(said.removeprefix('urn:oid:'))}"}
         else:
             found |= {"system": IDENTIFIERS, "value": run.pseudonyms.value(system, said)}
+        if not _IDENTIFIER.issuperset(value):
+            left({name: 0 for name in value if name not in _IDENTIFIER}, run)
         return found
 
     return step
@@ -171,7 +186,7 @@ def quantity(place: str, profile: Profile) -> Step:
         return dropped(place, profile.rule("quantity"))
     of = number(f"{place}.value")
     wrong, unit = (place, "shape"), (f"{place}.unit", "not-closed")
-    left = others(place, ("id", "extension", "value", "comparator", "unit", "system", "code"))
+    left = others(place, ("id", "extension", *_QUANTITY))
 
     def step(value: Any, run: Run) -> dict[str, Any] | None:
         if type(value) is not dict:
@@ -201,14 +216,11 @@ def quantity(place: str, profile: Profile) -> Step:
                 found["code"] = code
             else:
                 run.counts[unit] += 1
-        if len(value) > 5 or not _QUANTITY.issuperset(value):
+        if not _QUANTITY.issuperset(value):
             left({name: 0 for name in value if name not in _QUANTITY}, run)
         return found or absent(value)
 
     return step
-
-
-_QUANTITY: Final = frozenset({"value", "comparator", "unit", "system", "code"})
 
 
 def _coded(system: str, code: str, run: Run) -> bool:

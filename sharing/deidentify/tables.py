@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,9 +139,13 @@ def _catalogue(one: Mapping[str, Any]) -> re.Pattern[str]:
 def _either(form: re.Pattern[str], words: Iterable[str]) -> Callable[[str], bool]:
     listed = frozenset(words)
 
+    @lru_cache(maxsize=8_192)  # units and results repeat
+    def short(text: str) -> bool:
+        return text in listed or form.fullmatch(text) is not None
+
     def known(text: str) -> bool:
-        # No unit and no result is longer, and the forms need not be slow on a novel.
-        return text in listed or (len(text) <= 40 and form.fullmatch(text) is not None)
+        # No unit and no result is longer: neither the form nor the cache need bear a novel.
+        return len(text) <= 40 and short(text)
 
     return known
 
