@@ -214,28 +214,19 @@ def submit(
 ) -> None:
     """Offer a signed request to the next block, and leave its file where holders and committee read it."""
     from console.records import site
-    from sharing.request import desk
-    from sharing.request.answer import answer
-    from sharing.request.checks import require_askable
-    from sharing.request.reading import read_request
-    from sharing.request.signing import check_signed
+    from sharing.request.submitting import submit as send
 
     with sentences(), quiet_libraries():
-        tried, content = chain(), read_content(file, b"", today())
-        tx = check_signed(tried.state, content, read_signatures(file))
-        require_askable(read_request(content), tried.view.roster, tried.view.genesis.chain_id, today())
-        found = answer(tried.state, tx.facts(tried.state))
-        sent = anyway or found.word != "denied"
-        if sent:
-            desk.post(site().exchange, content)
-            site().exchange.post_submission(tx.encode(), b"")
+        content, signatures = read_content(file, b"", today()), read_signatures(file)
+        sent = send(site().exchange, chain().state, content, signatures, today(), anyway=anyway)
+    id_ = None if sent.tx_id is None else sent.tx_id.hex()
     if as_json:
-        print_json({"transaction": tx.tx_id.hex() if sent else None} | plain_answer(found))
+        print_json({"transaction": id_} | plain_answer(sent.answer))
     else:
-        say("\n".join(answer_lines(found)))
-        if sent:
-            say(f"offered to the next block: {tx.tx_id.hex()}\n`xinglin request show {file}` tells where it stands")
-    if not sent:
+        say("\n".join(answer_lines(sent.answer)))
+        if id_ is not None:
+            say(f"offered to the next block: {id_}\n`xinglin request show {file}` tells where it stands")
+    if id_ is None:
         fail("not sent: the rules would deny it. `--anyway` has the denial written on the chain")
 
 

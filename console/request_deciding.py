@@ -77,7 +77,7 @@ def list_all(
     with sentences(), quiet_libraries():
         replica = longest()
         first = since or replica.view.head.height - _SINCE
-        found = (standing(replica, one) for one in requests(replica, first))
+        found = (standing(replica, one.tx_id) for one in requests(replica, first))
         rows = [
             plain_standing(one, replica.view.name) | {"title": _title(one, replica.view)}
             for one in found

@@ -89,7 +89,7 @@ def password_of(path: Path | None, twice: bool = False) -> bytes:
 def resolve(which: str, replica: Replica) -> bytes:
     """Return the transaction of the request that is named by a file, or by first digits of its id or digest."""
     from ledger.chain.state import SEEN
-    from sharing.request.standing import requests, standing
+    from sharing.request.standing import digest_of, requests
 
     if (path := Path(which)).suffix == ".json" and path.exists():
         return _of_file(path, replica)
@@ -99,9 +99,9 @@ def resolve(which: str, replica: Replica) -> bytes:
         if replica.view.state(SEEN, given) is not None:
             return given
     found = [
-        one
+        one.tx_id
         for one in requests(replica)
-        if one.hex().startswith(wanted) or standing(replica, one).digest.hex().startswith(wanted)
+        if one.tx_id.hex().startswith(wanted) or digest_of(one).hex().startswith(wanted)
     ]
     if len(found) != 1 or len(wanted) < 6:
         fail(f"{which}: {len(found)} requests begin so; `xinglin request list` names them", USAGE)

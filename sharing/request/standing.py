@@ -102,8 +102,8 @@ def standing(replica: Replica, tx_id: bytes) -> Standing:
     )  # fmt: skip
 
 
-def requests(replica: Replica, since: int = 1) -> Iterator[bytes]:
-    """Yield the ids of the ACCESS_REQs in a replica's blocks, newest first.
+def requests(replica: Replica, since: int = 1) -> Iterator[AccessRequest]:
+    """Yield the ACCESS_REQs in a replica's blocks, newest first.
 
     Args:
         replica: It.
@@ -111,7 +111,7 @@ def requests(replica: Replica, since: int = 1) -> Iterator[bytes]:
     """
     for height in range(replica.view.head.height, max(since, 1) - 1, -1):
         try:
-            found = [one.tx_id for one in _requests_of(replica, height)]
+            found = list(_requests_of(replica, height))
         except KeyError:
             return  # this replica began with a later state
         yield from reversed(found)
