@@ -10,7 +10,6 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -18,7 +17,7 @@ import orjson
 
 from ledger.messages.provisions import EVERY_PURPOSE, FOREVER, MAX_NAMED, PURPOSES, Interval, Provision
 from shangmi import Sm3
-from sharing.consent.dates import EPOCH, span
+from sharing.consent.dates import milliseconds, span
 from sharing.consent.filing import Decision, Wish
 from sharing.consent.parties import Parties
 from sharing.errors import Malformed, Refused
@@ -200,13 +199,8 @@ def _interval(name: str, between: tuple[str, str]) -> Interval:
     first, last = (span(one) if one else None for one in between)
     if (between[0] and first is None) or (between[1] and last is None):
         raise Refused(name, "expected dates like 2026-11-20 or 2026")
-    start = max(0, _ms(first[0])) if first else 0
-    end = _ms(last[1]) if last else FOREVER
+    start = max(0, milliseconds(first[0])) if first else 0
+    end = milliseconds(last[1]) if last else FOREVER
     if start >= end:
         raise Refused(name, "its time ends before it begins")
     return start, end
-
-
-def _ms(moment: datetime) -> int:
-    past = moment - EPOCH
-    return (past.days * 86_400 + past.seconds) * 1_000 + past.microseconds // 1_000

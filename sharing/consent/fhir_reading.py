@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from ledger.messages.provisions import EVERY_PURPOSE, FOREVER, MAX_NAMED, Interval, Provision
 from sharing.consent.cutting import NEEDS_PERMIT
-from sharing.consent.dates import EPOCH, span
+from sharing.consent.dates import milliseconds, span
 from sharing.consent.fhir_table import Table, table
 from sharing.consent.parties import Named, Parties
 from sharing.errors import Malformed, Refused
@@ -365,5 +365,4 @@ def _ms(element: _Element, place: int) -> int | None:
     read = span(element.text)
     if read is None:
         raise Malformed(f"{element.path}: expected a date or dateTime")
-    past = read[place] - EPOCH
-    return (past.days * 86_400 + past.seconds) * 1_000 + past.microseconds // 1_000
+    return milliseconds(read[place])
