@@ -152,10 +152,14 @@ def reference(place: str, profile: Profile) -> Step:
 
 
 def identifier(place: str, profile: Profile) -> Step:
-    """Put the pseudonym of a number in its place: the same for the same system and value; only its kind stays."""
-    if profile.action("identifier") == "drop":
+    """Put the pseudonym of a number in its place: the same for the same system and value; only its kind stays.
+
+    A DICOM UID is of class ``uid`` here as everywhere.
+    """
+    numbers, uids = profile.action("identifier") == "pseudonym", profile.action("uid") == "pseudonym"
+    if not numbers and not uids:
         return dropped(place, profile.rule("identifier"))
-    done, wrong = (place, profile.rule("identifier")), (place, "shape")
+    done, uid, wrong = (place, profile.rule("identifier")), (place, profile.rule("uid")), (place, "shape")
     kind = concept(f"{place}.type", profile)
     left = others(place, ("id", "extension", "use", "period", "assigner"))
 
@@ -165,11 +169,14 @@ def identifier(place: str, profile: Profile) -> Step:
         if type(said) is not str or type(system) is not str:
             run.counts[wrong] += 1
             return None
-        run.counts[done] += 1
+        is_uid = system == UIDS
+        run.counts[uid if is_uid else done] += 1
+        if not (uids if is_uid else numbers):
+            return None
         found: dict[str, Any] = {}
         if "type" in value and (of := kind(value["type"], run)) is not None:
             found["type"] = of
-        if system == UIDS:
+        if is_uid:
             found |= {"system": UIDS, "value": f"urn:oid:{run.pseudonyms.uid(said.removeprefix('urn:oid:'))}"}
         else:
             found |= {"system": IDENTIFIERS, "value": run.pseudonyms.value(system, said)}

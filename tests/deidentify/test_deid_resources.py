@@ -204,6 +204,13 @@ def test_safe_harbor_has_no_identifiers_and_still_links_by_id() -> None:
     assert len(found["id"]) == 32
 
 
+def test_safe_harbor_keeps_the_uids_that_its_images_bear() -> None:
+    study = {"resourceType": "ImagingStudy", "status": "available", "subject": {"reference": "Patient/1"}}
+    numbers = [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}, {"system": "urn:x", "value": "ACC00002"}]
+    found = deidentified({**study, "identifier": numbers}, "hipaa-safe-harbor")
+    assert [one["value"] for one in found["identifier"]] == [f"urn:oid:{Pseudonyms(SECRET).uid('1.2.3')}"]
+
+
 def test_contained_resources_stay_where_they_are_listed_and_referred_to() -> None:
     body = observation(
         contained=[
