@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,9 @@ _CORNERS: Final = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
 _BANNER: Final = 512
 #: A picture that is all region has no margin where names would be.
 _WHOLE: Final = 0.98
+
+#: An object of more calibrated regions keeps the first ones.
+_MOST_REGIONS: Final = 64
 
 Box = tuple[int, int, int, int]
 
@@ -213,27 +217,26 @@ def _around_regions(dataset: Dataset, shape: _Shape) -> list[Box]:
         if None in corners:
             return []
         left, top, right, bottom = (max(0, one) for one in corners if one is not None)
-        inside.append((left, top, min(right + 1, shape.columns), min(bottom + 1, shape.rows)))
-    kept = np.zeros((shape.rows, shape.columns), dtype=bool) if inside else None
-    if kept is None:
-        return []
-    for left, top, right, bottom in inside:
-        kept[top:bottom, left:right] = True
-    share = kept.mean()
-    return [] if share == 0 or share > _WHOLE else list(_rectangles(kept))
+        if left <= right and top <= bottom:
+            inside.append((left, top, min(right + 1, shape.columns), min(bottom + 1, shape.rows)))
+    outside = list(_outside(inside[:_MOST_REGIONS], shape))
+    share = sum((right - left) * (bottom - top) for left, top, right, bottom in outside) / (shape.rows * shape.columns)
+    return outside if 1 - _WHOLE <= share < 1 else []
 
 
-def _rectangles(kept: np.ndarray[Any, Any]) -> Iterator[Box]:
-    """Rectangles that cover what is not kept: equal rows together, each run of columns one."""
-    start = 0
-    rows = kept.shape[0]
-    for row in range(1, rows + 1):
-        if row < rows and (kept[row] == kept[start]).all():
-            continue
-        edges = np.flatnonzero(np.diff(np.concatenate(([True], kept[start], [True])).astype(np.int8)))
-        for left, right in zip(edges[::2], edges[1::2], strict=True):
-            yield int(left), start, int(right), row
-        start = row
+def _outside(inside: list[Box], shape: _Shape) -> Iterator[Box]:
+    """Rectangles that cover what no region does: between two edges of regions, all rows are alike."""
+    edges = sorted({0, shape.rows, *(edge for box in inside for edge in (box[1], box[3]) if edge < shape.rows)})
+    for top, bottom in pairwise(edges):
+        at = 0
+        for left, right in sorted(
+            (min(box[0], box[2]), box[2]) for box in inside if box[1] <= top and bottom <= box[3]
+        ):
+            if left > at:
+                yield at, top, left, bottom
+            at = max(at, right)
+        if at < shape.columns:
+            yield at, top, shape.columns, bottom
 
 
 def _embedded(dataset: Dataset) -> bool:

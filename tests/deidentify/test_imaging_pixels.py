@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import Any
 
@@ -88,6 +89,28 @@ def test_only_the_calibrated_regions_of_an_ultrasound_stay() -> None:
     expected = np.zeros((10, 10), dtype=bool)
     expected[3:7, 2:6] = expected[7:10, 7:10] = True
     assert ((left.pixel_array == 255) == expected).all()
+
+
+def test_regions_of_a_picture_that_is_announced_huge_take_no_memory() -> None:
+    dataset = picture(10, 10, SequenceOfUltrasoundRegions=Sequence([region(2, 3, 5, 6)]))
+    dataset.Rows = dataset.Columns = 65_535
+    with pytest.raises(Malformed, match="fewer"):
+        clean(dataset)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_overlapping_regions_in_any_order_are_what_stays(seed: int) -> None:
+    drawn = random.Random(seed)
+    boxes = [(drawn.randrange(12), drawn.randrange(12), drawn.randrange(12), drawn.randrange(12)) for _ in range(4)]
+    expected = np.zeros((10, 10), dtype=bool)
+    for left, top, right, bottom in boxes:
+        expected[top : bottom + 1, left : right + 1] = True
+    dataset = picture(10, 10, SequenceOfUltrasoundRegions=Sequence([region(*box) for box in boxes]))
+    if 0 < expected.sum() < 98:
+        assert ((clean(dataset).pixel_array == 255) == expected).all()
+    else:
+        with pytest.raises(Refused, match="burned-in"):
+            clean(dataset)
 
 
 @pytest.mark.parametrize("whole", [region(0, 0, 9, 9), region(0, 0, 4_000_000_000, 4_000_000_000)])
