@@ -187,11 +187,11 @@ def test_memory_stays_flat_however_large_a_file_is(tmp_path: Path) -> None:
     try:
         with Writer(tmp_path / "d.xld", REQUEST, HOLDER, RECIPIENT.public) as writer:
             with writer.sealed("large", "text/plain") as file:
-                for _ in range(48):
+                for _ in range(24):
                     file.write(piece)
             writer.finish(facts(), b"", sign)
         with open_package(tmp_path / "d.xld", RECIPIENT.decrypt) as opened, opened.file("large") as file:
-            assert sum(len(one) for one in iter(lambda: file.read(100_000), b"")) == 48 * CHUNK
+            assert sum(len(one) for one in iter(lambda: file.read(100_000), b"")) == 24 * CHUNK
         assert tracemalloc.get_traced_memory()[1] < 12 * CHUNK
     finally:
         tracemalloc.stop()
@@ -255,10 +255,10 @@ def test_writing_and_reading_are_fast_enough(tmp_path: Path) -> None:
     piece, begun = bytes(8 * CHUNK), time.process_time()
     with Writer(tmp_path / "d.xld", REQUEST, HOLDER, RECIPIENT.public) as writer:
         with writer.sealed("t", "text/plain") as file:
-            for _ in range(4):
+            for _ in range(2):
                 file.write(piece)
         writer.finish(facts(), b"", sign)
-    assert time.process_time() - begun < 8  # 4 MB/s; measured 60: the machine may be busy
+    assert time.process_time() - begun < 4  # 4 MB/s; measured 60: the machine may be busy
 
 
 def test_bytes_taken_from_one_chunk_never_open_in_another_place() -> None:
