@@ -8,12 +8,12 @@ records: they are the proof that sharing was allowed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from pymongo import ReplaceOne
+from pymongo.errors import BulkWriteError
 
 from shangmi import hmac_sm3
 from vault import box
@@ -22,6 +22,7 @@ from vault.keystore import FileKeystore
 from vault.layout import Document, Layout
 
 SALT: Final = 32
+_DUPLICATE: Final = 11000
 _FORM: Final = b"XL/FORM/1\0"
 
 
@@ -98,18 +99,27 @@ class Consents:
         wanted = {"_id": {"$in": list(owners)}, "withheld": True}
         return {bytes(one["_id"]) for one in self._patients.find(wanted, {"_id": 1})}
 
-    def note(self, filed: Iterable[tuple[Filed, Form | None]]) -> None:
+    def note(self, filed: Sequence[tuple[Filed, Form | None]]) -> list[Filed]:
         """These statements were signed; noted before they are posted, so that a killed filing can go on.
 
-        A number that lapsed on its way is given again, with another statement.
+        Returns:
+            Those that are noted. Of the others somebody else has used the number meanwhile: they must not be posted.
         """
-        operations = [ReplaceOne({"_id": _place(one)}, self._document(one, form), upsert=True) for one, form in filed]
-        if operations:
-            self._consents.bulk_write(operations, ordered=False)
+        documents = [self._document(one, form) for one, form in filed]
+        taken: set[int] = set()
+        try:
+            if documents:
+                self._consents.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            faults = error.details["writeErrors"]
+            if any(fault["code"] != _DUPLICATE for fault in faults) or error.details["writeConcernErrors"]:
+                raise
+            taken = {fault["index"] for fault in faults}
+        return [one for at, (one, _) in enumerate(filed) if at not in taken]
 
     def _document(self, filed: Filed, form: Form | None) -> Document:
         document: Document = {
-            "owner": filed.owner, "sequence": filed.sequence, "will": filed.will, "tx": filed.tx,
+            "_id": _place(filed), "owner": filed.owner, "sequence": filed.sequence, "will": filed.will, "tx": filed.tx,
             "tx_id": filed.tx_id, "expiry": filed.expiry, "open": True, "posted": False,
         }  # fmt: skip
         if form is not None:

@@ -144,10 +144,12 @@ def _file(desk: Desk, wishes: Sequence[Wish], counts: Counts) -> None:
         except (Refused, RefusedByRule) as error:
             counts.refused.append((one.place, str(error)))
             continue
-        counts.filed += made
         counts.same += not made
-    desk.vault.consents.note(batch.made)
-    carry_out(desk, batch.view, [one for one, _ in batch.made])
+    noted = desk.vault.consents.note(batch.made)
+    carry_out(desk, batch.view, noted)
+    counts.filed += len(noted)
+    if lost := len(batch.made) - len(noted):
+        counts.refused.append(("", f"{lost} not filed: somebody else filed for the same patients just now; try again"))
 
 
 def people(vault: Vault, patients: Iterable[str]) -> dict[str, tuple[bytes, ...]]:

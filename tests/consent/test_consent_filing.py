@@ -132,6 +132,28 @@ def test_killed_between_noting_and_posting_the_same_statement_is_offered_again(
     assert settle(world.desk) == []
 
 
+def test_two_who_file_for_one_patient_at_the_same_time_do_not_take_each_others_number(
+    world: ConsentWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.admit(1)
+    desk, other = world.desk, world.desk
+    signed = desk.node.sign
+    form = paper("the other's")
+
+    def meanwhile() -> None:
+        monkeypatch.undo()
+        file_one(other, replace(deny("p0"), form=form))
+
+    monkeypatch.setattr(desk.node, "sign", lambda draft: (meanwhile(), signed(draft))[1])
+    found = file_many(desk, [grant("p0")])
+    assert found.filed == 0 and "somebody else" in found.refused[0][1]
+    world.block()
+    state = world.state("p0")
+    assert state is not None and state.provisions == (Provision(False, RESEARCH),) and state.reference == form.on_chain
+    ((_, kept),) = world.vault.consents.history(world.vault.consents.owner("p0"))
+    assert kept == form
+
+
 def test_a_statement_that_lapsed_is_forgotten_and_filed_anew_under_its_number(world: ConsentWorld) -> None:
     world.admit(1)
     file_one(world.desk, grant("p0"))
