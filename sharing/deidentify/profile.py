@@ -27,12 +27,7 @@ _ACTIONS: Final = {
     "generalise": "put into a larger group",
     "scrub": "scrubbed of names and numbers that were found",
 }
-#: Files beside the profile's own that decide what leaves.
-_DECIDING: Final = (
-    "rules.yaml", "systems.yaml", "codes.csv", "displays.csv", "places.csv", "places_own.csv", "definitions.json",
-    "text/dates.yaml", "text/names.yaml", "text/patterns.yaml", "text/places.yaml", "text/words.csv",
-    "imaging/devices.yaml", "imaging/elements.yaml", "imaging/ps315.csv",
-)  # fmt: skip
+_TABLES: Final = frozenset({".yaml", ".csv", ".txt", ".json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class Profile:
         source: Standards that it follows.
         classes: For each class of data its action ``do``, its parameters and ``why``.
         rules: The allow-list of elements by type, as in ``rules.yaml``.
-        digest: SM3 over everything that decides what leaves: profile, rules, tables. Equal digests, equal results.
+        digest: SM3 over all data that decide what leaves: profile, rules, tables, also those for texts and images.
     """
 
     name: str
@@ -102,8 +97,17 @@ def load_profile(name: str) -> Profile:
 
 
 def _digest(profile: str) -> bytes:
+    """Return SM3 over the names and contents of all tables but the other profiles, in order of their names."""
+    others = {f"{name}.yaml" for name in profile_names()} - {profile}
     state = Sm3(b"XL/PROFILE/1")
-    for name in (profile, *_DECIDING):
-        content = (HERE / name).read_bytes()
-        state.update(len(content).to_bytes(8, "big") + content)
+    for path in sorted(HERE.rglob("*"), key=lambda one: one.relative_to(HERE).as_posix()):
+        name = path.relative_to(HERE).as_posix()
+        if (
+            path.suffix in (".yaml", ".csv", ".txt", ".json")
+            and not name.endswith(".schema.json")
+            and name not in others
+        ):
+            content = path.read_bytes()
+            head = name.encode()
+            state.update(len(head).to_bytes(4, "big") + head + len(content).to_bytes(8, "big") + content)
     return state.digest()

@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 import pytest
 from deid_planted import KINDS, Planter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sharing.deidentify import Deidentifier, load_profile, profile_names
 from sharing.deidentify.definitions import resource_types
@@ -227,3 +229,28 @@ def test_what_is_nested_without_end_stays_behind_and_nothing_is_raised() -> None
     assert one.report.as_dict()["applied"]["Composition"] == {"shape": 1}
     assert one.bundle(bundle, lambda _: b"person")["resourceType"] == "Bundle"
     assert one.resource({"resourceType": "Patient", "id": "1"}, b"person") is not None
+
+
+NAMES = st.sampled_from(
+    [
+        "resourceType", "id", "meta", "contained", "extension", "modifierExtension", "url", "code", "coding",
+        "system", "value", "valueString", "valueQuantity", "unit", "subject", "reference", "identifier", "display",
+        "type", "text", "status", "component", "section", "entry", "item", "_status", "link", "address", "state",
+        "birthDate", "period", "start", "end", "name",
+    ]
+)  # fmt: skip
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.just("欧阳喆") | st.text(max_size=8)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=25
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.sampled_from(TYPES), st.dictionaries(NAMES, JSON, max_size=8))
+def test_no_json_raises_anything_and_no_name_in_it_leaves(type_: str, body: dict[str, Any]) -> None:
+    one = deidentifier("gbt-37964")
+    bundle = {"entry": [{"fullUrl": body.get("url"), "resource": {**body, "resourceType": type_}}, body]}
+    for found in (one.resource({**body, "resourceType": type_}, b"p"), one.bundle(bundle, lambda _: b"p")):
+        assert "欧阳喆" not in "\n".join(texts(found))
+        orjson.dumps(found)
+    assert "欧阳" not in repr(one.report.as_dict())
