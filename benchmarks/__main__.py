@@ -34,7 +34,7 @@ LIMITS = {
     "ledger_growth": 2_400,
     "region_interval": 900,
     "flow_speed": 290,
-    "projection": 300,
+    "projection": 600,
     "scrubbing": 60,
     "sharing_speed": 900,
 }

@@ -1,6 +1,6 @@
 """Rows a second of one SQL on FHIR view after the other, beside fhir4ds-v2 and sqlonfhir in the same run.
 
-    python benchmarks/projection.py [--messages 400] [--rounds 5] [--alone] [--quick]
+    python benchmarks/projection.py [--messages 200] [--rounds 3] [--alone] [--quick]
 
 All get the same laboratory results, made by this project's converter of invented messages, and the same views: a flat
 one, one that unnests codings, and the shipped laboratory_results of 16 columns with its conditions. Who begins changes
@@ -141,12 +141,12 @@ def summary(worker: Worker, view: str, base: Worker) -> dict[str, Any]:
 def main() -> None:
     """Measure and report."""
     parser = options(__doc__)
-    parser.add_argument("--messages", type=int, help="messages of nine results each (400)")
-    parser.add_argument("--rounds", type=int, help="rounds (5)")
+    parser.add_argument("--messages", type=int, help="messages of nine results each (200)")
+    parser.add_argument("--rounds", type=int, help="rounds (3)")
     parser.add_argument("--alone", action="store_true", help="without the peers, which are installed from the network")
     chosen = parser.parse_args()
-    count = chosen.messages or (20 if chosen.quick else 400)
-    rounds = chosen.rounds or (2 if chosen.quick else 5)
+    count = chosen.messages or (20 if chosen.quick else 200)
+    rounds = chosen.rounds or (2 if chosen.quick else 3)
     pythons = {} if chosen.alone else {name: peer_python(name, version) for name, version in PEERS.items()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sharing.views.compiled import UNSAID, Call, Code, Env, Run
 from sharing.views.faults import Fault
-from sharing.views.model import PRIMITIVE
+from sharing.views.model import PRIMITIVE, is_resource
 from sharing.views.operators import cast, union
 from sharing.views.scalars import SCALARS
 from sharing.views.values import MOST_ITEMS, collected, distinct, items, number, one, shape, shapes, truth
@@ -314,6 +314,8 @@ def _reference_key(call: Call) -> Code:
     type_ = call.node.inner[0].value if call.node.inner else ""
     if call.base.family not in ("", "element"):
         raise call.fault("is asked of a Reference")
+    if type_ and not is_resource(type_):
+        raise call.fault(f"takes a type of resource of FHIR R4, not {type_!r}")
 
     def of(item: Any) -> str | None:
         text = item.get("reference") if isinstance(item, dict) else None

@@ -135,6 +135,7 @@ def test_fault_in_a_column_is_named_with_its_place(column: dict[str, Any], said:
         ("name.given['a']", "character 12: expected a whole number as index"),
         ("active.length()", "character 8: length() is asked of a text"),
         ("gender.lowBoundary()", "character 8: lowBoundary() is asked of a number, date, time, Quantity or Period"),
+        ("link.other.getReferenceKey(Pateint)", "character 12: getReferenceKey() takes a type of resource of FHIR R4"),
         ("gender.getReferenceKey()", "character 8: getReferenceKey() is asked of a Reference"),
     ],
 )
