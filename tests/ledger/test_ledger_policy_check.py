@@ -308,3 +308,18 @@ def test_an_institution_that_a_rule_names_is_asked_as_what_it_is() -> None:
     assert {one.who for one in found.allowed} == {"payer"}
     assert not any(one.consent == "deny" for one in found.allowed)
     assert not any(one.purpose == "claims" and one.consent == "permit" for one in found.allowed)  # it might before
+
+
+def test_a_change_of_how_much_may_be_asked_is_tried_on_both_sides_of_its_numbers() -> None:
+    looser = replace(SHIPPED, text=SHIPPED.text.replace("context.recent >= 20 ", "context.recent >= 30 "))
+    found = compare(SHIPPED, looser)
+    assert found.denied == () and {one.recent for one in found.allowed} == {20, 21, 29}
+    assert all(one.dataset for one in found.allowed)
+
+
+def test_dropping_the_ethics_approval_is_told_as_requests_without_it() -> None:
+    looser = replace(SHIPPED, text=SHIPPED.text.replace("context.ethics && ", ""))
+    found = compare(SHIPPED, looser)
+    assert found.denied == () and {(one.ethics, one.approved, one.purpose) for one in found.allowed} == {
+        (False, True, "research")
+    }

@@ -63,15 +63,29 @@ class Case:
     recent: int = 0
 
 
-def cases_of(
-    who: PartyFacts, actions: Sequence[str] = ("access", "download"), recents: Sequence[int] = (0,)
-) -> Iterator[Case]:
-    """Yield every kind of request that is tried for one institution: an upload, and these actions."""
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What is tried of each kind of request, beyond what always is.
+
+    Attributes:
+        actions: ``access``, and ``download`` where it may differ.
+        recents: How many requests went before.
+        ethics: For a single record, whether it names an approval; for a dataset both are always tried.
+    """
+
+    actions: Sequence[str] = ("access", "download")
+    recents: Sequence[int] = (0,)
+    ethics: Sequence[bool] = (False,)
+
+
+def cases_of(who: PartyFacts, trials: Trials) -> Iterator[Case]:
+    """Yield every kind of request that is tried for one institution: an upload, and the trials' actions."""
     yield Case(who.name, "upload", credit=who.credit)
     readers = ("", "doctor", "patient") if who.party in ("hospital", "nursing-home") else ("",)
-    shapes = [(False, consent) for consent in CONSENTS] + [(True, "none")]
-    for action, purpose, (dataset, consent), ethics, approved, reader, recent in product(
-        actions, PURPOSES, shapes, (False, True), (False, True), readers, recents
+    shapes = [(False, *one) for one in product(CONSENTS, trials.ethics)]
+    shapes += [(True, "none", one) for one in (False, True)]
+    for action, purpose, (dataset, consent, ethics), approved, reader, recent in product(
+        trials.actions, PURPOSES, shapes, (False, True), readers, trials.recents
     ):
         yield Case(who.name, action, purpose, dataset, consent, ethics, approved, reader, who.credit, recent)
 
@@ -107,29 +121,26 @@ def _actions(found: Changes) -> Sequence[str]:
     return ("access", "download") if apart else ("access",)
 
 
+def _trials(found: Changes) -> Trials:
+    """Return what is worth trying of a change."""
+    ethics = any('"ethics"' in one.meaning for one in _moved(found))
+    return Trials(_actions(found), sorted(_sides(found, "recent") | {0}), (False, True) if ethics else (False,))
+
+
 def _credits(found: Changes) -> list[int]:
-    """Return the credit everybody begins with, and both sides of every number in a rule that is not the same."""
-    return sorted({one for one in _sides(_moved(found)) if one <= HIGHEST} | {START})
+    """Return the credit everybody begins with, and both sides of every number that a changed rule compares it with."""
+    return sorted({one for one in _sides(found, "credit") if one <= HIGHEST} | {START})
 
 
-def _recents(found: Changes) -> list[int]:
-    """Return no earlier request, and both sides of every number in a rule that is not the same and counts them."""
-    return sorted(_sides(one for one in _moved(found) if '"recent"' in one.meaning) | {0})
-
-
-def _sides(rules: Iterable[Rule]) -> set[int]:
-    numbers = {number for one in rules for number in numbers_in(one)}
+def _sides(found: Changes, fact: str) -> set[int]:
+    """Return both sides of every number in the rules that are not the same and ask for a fact."""
+    numbers = {number for one in _moved(found) if f'"{fact}"' in one.meaning for number in numbers_in(one)}
     return {side for number in numbers for side in (number - 1, number, number + 1) if side >= 0}
 
 
-def answers(
-    rules: PolicySet,
-    who: PartyFacts,
-    actions: Sequence[str] = ("access", "download"),
-    recents: Sequence[int] = (0,),
-) -> dict[Case, bool]:
+def answers(rules: PolicySet, who: PartyFacts, trials: Trials) -> dict[Case, bool]:
     """Return which requests of an institution a set of rules allows."""
-    cases = list(cases_of(who, actions, recents))
+    cases = list(cases_of(who, trials))
     questions = [_question(who, one) for one in cases]
     asked = [one.requests()[0] for one in questions]
     entities = questions[-1].entities() + _own_records(who)
@@ -168,10 +179,9 @@ class Comparison:
 def compare(old: PolicySet, new: PolicySet, others: Iterable[PartyFacts] = ()) -> Comparison:
     """Return what changes for people when sound rules replace others; the arguments are those of ``people``."""
     allowed, denied, tried = list[Case](), list[Case](), 0
-    moved = changes(old, new)
-    tries = _actions(moved), _recents(moved)
+    trials = _trials(changes(old, new))
     for who in people(old, new, others):
-        before, after = answers(old, who, *tries), answers(new, who, *tries)
+        before, after = answers(old, who, trials), answers(new, who, trials)
         tried += len(after)
         allowed += [case for case, permitted in after.items() if permitted and not before[case]]
         denied += [case for case, permitted in after.items() if not permitted and before[case]]
