@@ -10,7 +10,6 @@ from ledger.chain.batch import SubmitBatch
 from ledger.chain.block import Block
 from ledger.chain.leaves import Leaves
 from ledger.chain.record_index import Place
-from ledger.chain.transaction import Transaction
 from ledger.chain.validators import institution_id
 from ledger.chain.working_state import WorkingState
 from ledger.contracts.policy_request import READERS
@@ -22,6 +21,7 @@ from ledger.messages.provisions import PURPOSES
 from ledger.messages.request_state import Verdict
 from sharing.errors import Malformed, Refused
 from sharing.record.desk import Desk
+from sharing.record.explaining import refusal
 
 #: What a single record may be asked for; ``directory`` is being read in summaries, without asking.
 ASKED_FOR: Final = PURPOSES[:-1]
@@ -108,33 +108,17 @@ def ask(desk: Desk, question: Question) -> bytes:
     return desk.outgoing.offer(f"request/{made.tx_id.hex()}", lambda: (made, facts)).opened.tx_id
 
 
-def _check(state: WorkingState, request: Transaction) -> None:
-    """Raise Refused where the next block would not take or not allow the request."""
+def _check(state: WorkingState, request: AccessRequest) -> None:
+    """Raise Refused where the next block would not take the request, or would deny it."""
     try:
+        facts = request.facts(state)
         with state.attempt():
             outcome = request.execute(state)
     except NotTaken as error:
         raise Refused(error.rule, str(error)) from None
     verdict = Verdict.decode(outcome.code, outcome.detail)
-    if not verdict.allowed:
-        raise Refused(*told(verdict))
-
-
-def told(verdict: Verdict) -> tuple[str, str]:
-    """Return the rule that stands against a request, and what would change the answer."""
-    named = ", ".join(verdict.policies) or "no rule"
-    return {
-        "erased": ("never.erased", "the record is erased; nothing brings it back"),
-        "forbidden": (named, "a rule forbids it whatever others permit; `xinglin policy show` has its words"),
-        "approvals missing": (named, "it needs the data access committee's approval first"),
-    }.get(
-        verdict.reason,
-        (
-            named,
-            "no rule permits it for this purpose and reader; for care and claims the patient's statement at the holder "
-            "must permit it (`xinglin consent`), and the request must name the patient, as a summary does",
-        ),
-    )  # fmt: skip
+    if not verdict.allowed and not verdict.pending:
+        raise refusal(state, facts, verdict)
 
 
 def find_record(desk: Desk, reference: Reference) -> tuple[bytes, RecordAsked]:

@@ -11,12 +11,13 @@ from ledger.chain.working_state import WorkingState
 from ledger.messages.access import AccessRequest
 from ledger.messages.delivery import GIVEN, DeliveryState, Received, forbidden
 from ledger.messages.erasure import erased
-from ledger.messages.request_state import ALLOWED, RequestState, Verdict
+from ledger.messages.request_state import ALLOWED, WAITING, RequestState, Verdict
 from sharing.errors import Malformed, NotYet, Refused
 from sharing.record.answer import MAX_ANSWER, Opened, open_answer
 from sharing.record.answering import terms_of
-from sharing.record.asking import state_name, told
+from sharing.record.asking import state_name
 from sharing.record.desk import Desk
+from sharing.request.answer import reasons_of
 
 #: What a holder's answer without data means.
 SAYS: Final = {
@@ -145,7 +146,8 @@ def _allowed(desk: Desk, state: WorkingState, tx_id: bytes) -> RequestState:
     if stored is None:
         verdict = verdict_of(desk, state, tx_id)
         if verdict is not None and not verdict.allowed:
-            raise Refused(*told(verdict))
+            said = " ".join(one.says for one in reasons_of(state.policies, verdict.policies)) or "No rule permitted it."
+            raise Refused(", ".join(verdict.policies) or "no rule", f"{verdict.reason}: {said}")
         if desk.outgoing.find(f"request/{tx_id.hex()}") is not None:
             raise NotYet("no final block holds the request yet; look again after the next block")
         raise Refused("request", "no final block holds a request for a record under this id")
@@ -154,6 +156,10 @@ def _allowed(desk: Desk, state: WorkingState, tx_id: bytes) -> RequestState:
         raise Malformed("a dataset was asked for under this id; see `xinglin dataset`")
     if request.requester != desk.id:
         raise Refused("requester", "another institution asked; only who asked can open the answer")
+    if request.stage == WAITING:
+        raise NotYet("it waits for the data access committee; see `xinglin record list`")
+    if request.stage != ALLOWED:
+        raise Refused("data access committee", f"the request is {request.stage}")
     return request
 
 

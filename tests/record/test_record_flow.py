@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from bson import Binary
-from record_world import OTHER, OWNER, READER, World
+from record_world import OTHER, OWNER, READER, REGULATOR, World
 
 from dags.steps.records import desk
 from ledger.chain.roster import Roster
@@ -17,6 +17,7 @@ from ledger.chain.transactions import open_transaction
 from ledger.chain.validators import institution_id
 from ledger.encoding import ZERO_DIGEST
 from ledger.messages.access import AccessRequest
+from ledger.messages.approval import Approval
 from ledger.messages.delivery import Delivered
 from ledger.messages.erasure import Erase
 from ledger.messages.provisions import Provision
@@ -100,10 +101,18 @@ def test_a_pass_that_is_repeated_offers_the_same_answer_again(world: World) -> N
 
 def test_without_a_statement_nothing_is_signed_and_the_rule_is_named(world: World) -> None:
     at = world.fresh()
-    world.consent(at, withdraw=True)
-    question = Question(world.reference(at), "care", "doctor")
-    with pytest.raises(Refused, match=r"no rule permits it.*statement"):
-        ask(world.desk(), question)
+    nobody = Question(world.reference(at), "care", "doctor")
+    with pytest.raises(Refused, match=r"^no rule: No rule permits it") as error:
+        ask(world.desk(), nobody)
+    assert "and the request names the patient" in str(error.value)
+    assert str(error.value).endswith("in an emergency (--purpose emergency), which is reviewed.")
+    insurer = Question(world.reference(at), "care", "insurer", world.patient(at))
+    with pytest.raises(Refused, match="allowed with --reader doctor, or with --reader patient"):
+        ask(world.desk(), insurer)
+    claims = Question(world.reference(at), "claims", "hospital", world.patient(at))
+    with pytest.raises(Refused) as error:
+        ask(world.desk(), claims)
+    assert "with --reader patient" in str(error.value)
     assert world.block() is None
 
 
@@ -116,8 +125,24 @@ def test_a_denied_request_stands_in_its_receipt_and_is_answered_by_nobody(world:
     assert world.block() is not None
     assert world.request(tx_id) is None
     assert "waiting" not in world.answer()
-    with pytest.raises(Refused, match="no rule permits it"):
+    with pytest.raises(Refused, match=r"not permitted|No rule permitted it"):
         open_record(world.desk(), tx_id)
+
+
+def test_what_waits_for_the_committee_is_answered_once_two_of_its_members_approve(world: World) -> None:
+    at, supervisor = world.fresh(), desk(REGULATOR, world.at)
+    tx_id = ask(supervisor, Question(world.reference(at), "audit"))
+    world.block()
+    assert [one.stage for one in requests_of(supervisor)] == ["pending"]
+    with pytest.raises(NotYet, match="data access committee"):
+        open_record(supervisor, tx_id)
+    request = world.request(tx_id)
+    assert request is not None
+    for member in (OTHER, READER):
+        world.offer(member, Approval, request=tx_id, digest=request.digest, approves=True)
+    world.block()
+    assert answered(world, tx_id) == "delivered"
+    assert open_record(supervisor, tx_id).body["resourceType"] == "DiagnosticReport"
 
 
 def test_what_nobody_published_is_refused_by_its_name(world: World) -> None:
