@@ -175,6 +175,8 @@ class Writer:
             Malformed: The facts are none that a reader would accept, or the signature is not the holder's.
             OSError: The disk is full or failing; nothing is left of the package then.
         """
+        if unfinished := [one.name for one in self._spools if not one.digest]:
+            raise RuntimeError(f"a dataset is finished while {unfinished[0]} is still written")
         try:
             self._plain(REQUEST, JSON, facts.request_file)
             self._plain(POLICIES, BINARY, facts.policies)
@@ -230,7 +232,8 @@ class Writer:
 
 def _clear(path: Path) -> None:
     """What writers to this name left when they were killed is gone; one that is alive holds a lock and is left."""
-    for folder in path.parent.glob(f".{path.name}.*.part"):
+    left = (one for one in path.parent.iterdir() if one.name.startswith(f".{path.name}.") and one.suffix == ".part")
+    for folder in list(left):
         with suppress(OSError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

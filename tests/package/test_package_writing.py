@@ -22,6 +22,7 @@ from package_made import (
     REQUEST_FILE,
     STRANGER,
     facts,
+    parquet,
     sign,
     write_edges,
     write_tables,
@@ -32,10 +33,11 @@ from shangmi import sm3
 from sharing.errors import Malformed, NotForThisKey, Tampered
 from sharing.package import Table, Writer, open_package
 from sharing.package.container import Package
-from sharing.package.names import EVIDENCE
+from sharing.package.names import EVIDENCE, PARQUET
 from sharing.package.names import POLICIES as POLICIES_FILE
 from sharing.package.names import REQUEST as REQUEST_NAME
 from sharing.package.sealing import CHUNK, SealedReader, SealedWriter
+from sharing.reader import open_dataset
 
 ROOT = Path(__file__).parents[2]
 PATHS = [str(ROOT), str(ROOT / "plugins"), str(Path(__file__).parent)]
@@ -165,6 +167,25 @@ def test_a_finished_or_closed_writer_takes_nothing_more(tmp_path: Path) -> None:
     writer.finish(facts(), b"", sign)
     with pytest.raises(RuntimeError, match="finished"):
         writer.plain("late", "text/plain", b"")
+
+
+def test_a_dataset_is_not_finished_while_a_file_of_it_is_written(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "d.xld", REQUEST, HOLDER, RECIPIENT.public)
+    with writer, writer.sealed("t", "text/plain"), pytest.raises(RuntimeError, match="still written"):
+        writer.finish(facts(), b"", sign)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_without_a_row_or_a_file_reads_as_such(tmp_path: Path) -> None:
+    empty, columns = parquet(0)
+    nothing = Table("nothing", 0, (("a", "string"), ("b", "list<item: string>")), ())
+    with Writer(tmp_path / "d.xld", REQUEST, HOLDER, RECIPIENT.public) as writer:
+        with writer.sealed("tables/t.parquet", PARQUET) as file:
+            file.write(empty)
+        tables = (Table("t", 0, columns, ("tables/t.parquet",)), nothing)
+        writer.finish(facts(tables=tables), b"", sign)
+    with open_dataset(tmp_path / "d.xld", RECIPIENT) as dataset:
+        assert dataset.pandas("t").shape == (0, 3) and dataset.pandas("nothing").shape == (0, 2)
 
 
 def test_an_older_package_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
