@@ -10,7 +10,7 @@ import numpy as np
 
 from schemas.sharing import Demands
 from sharing.risk.ladder import PARTS, Ladder
-from sharing.risk.measures import Heads, Spread, dense, grouped
+from sharing.risk.measures import Heads, Spread, grouped, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Sensitive:
             classes: How many classes there are.
         """
         keys = groups[self.combos] * self.size + self.ranks
-        numbers, count = dense(keys, classes * self.size)
+        numbers, count = numbered(keys, classes * self.size)
         pairs = np.empty(count, np.int64)
         pairs[numbers] = keys
         of, values = np.divmod(pairs, max(self.size, 1))
@@ -63,10 +63,11 @@ class Outcome:
         levels: The choice, a level a quasi-identifier.
         classes: Class by combination of the population.
         rows: Rows by class.
-        heads: Persons by class.
+        heads: Persons by class; rows where too many of these must leave anyway.
         out: By class, whether it must leave for the demands to hold.
         suppressed: Rows that leave.
-        certain: Rows that leave for k and l alone; never fewer at a choice that is nowhere coarser.
+        certain: Rows that leave for k and l alone; never fewer at a choice that is nowhere coarser. Where they are more
+            than allowed, at least so many.
         loss: What the table loses, in ``PARTS``: 0 is nothing, ``PARTS`` everything.
     """
 
@@ -113,7 +114,7 @@ class Population:
         of, count = grouped([codes[:, place] for place in range(len(ladders))], sizes, len(rows))
         first = np.empty(count, np.int64)
         first[of] = np.arange(len(of))
-        self.codes = codes[first]
+        self.codes = np.asfortranarray(codes[first])  # read column by column ever after
         self.rows = _summed(of, rows, count)
         self.heads = Heads.of(of, persons.astype(np.int64), count, people)
         self.sensitive = [
@@ -152,7 +153,9 @@ class Population:
         lifted = self.lifted(self.codes, levels)
         sizes = [len(one.rungs[at].labels) for one, at in zip(self.ladders, levels, strict=True)]
         classes, count = grouped([lifted[:, at] for at in range(len(sizes))], sizes, len(lifted))
-        rows, heads = _summed(classes, self.rows, count), self.heads.count(classes, count)
+        rows = _summed(classes, self.rows, count)
+        out = rows < demands.k  # nobody has less than a row: where this is too much already, persons need no counting
+        heads = rows if int(rows[out].sum()) > allowed else self.heads.count(classes, count)
         out = heads < demands.k
         enough = int(rows[out].sum()) <= allowed
         spreads = [one.spread(classes, count) for one in self.sensitive] if enough and _watches(demands) else []
@@ -163,7 +166,9 @@ class Population:
         if spreads and demands.t < 1_000:
             out = self._close(spreads, demands.t, out, rows, allowed)
         suppressed = int(rows[out].sum())
-        loss = self._loss(levels, lifted, out[classes], suppressed)
+        first = np.empty(count, np.int64)
+        first[classes] = np.arange(len(classes))
+        loss = self._loss(levels, lifted[first], np.where(out, 0, rows), suppressed)
         return Outcome(levels, classes, rows, heads, out, suppressed, certain, loss)
 
     def _close(
@@ -179,14 +184,20 @@ class Population:
             out = out | far
         return out
 
-    def _loss(self, levels: Levels, lifted: NDArray[np.int32], out: NDArray[np.bool_], suppressed: int) -> int:
-        """Return the mean penalty of all cells of quasi-identifiers; a row that leaves loses all of its own."""
+    def _loss(self, levels: Levels, codes: NDArray[np.int32], kept: NDArray[np.int64], suppressed: int) -> int:
+        """Return the mean penalty of all cells of quasi-identifiers; a row that leaves loses all of its own.
+
+        Args:
+            levels: Where the codes are.
+            codes: A row of codes a class.
+            kept: Rows of each class that stay.
+            suppressed: Rows that leave.
+        """
         if not self.total or not self.ladders:
             return PARTS * suppressed // max(self.total, 1)
-        kept = np.where(out, 0, self.rows)
         lost = PARTS * suppressed * len(self.ladders) // self.total
         for place, (ladder, level) in enumerate(zip(self.ladders, levels, strict=True)):
-            rows = _summed(lifted[:, place], kept, len(ladder.rungs[level].labels))
+            rows = _summed(codes[:, place], kept, len(ladder.rungs[level].labels))
             lost += ladder.cost(level, rows, self.total)
         return lost // len(self.ladders)
 
@@ -222,7 +233,7 @@ def _sensitive(
 ) -> Sensitive:
     name, size, ordered = named
     keys = of * size + ranks
-    numbers, pairs = dense(keys, count * size)
+    numbers, pairs = numbered(keys, count * size)
     distinct = np.empty(pairs, np.int64)
     distinct[numbers] = keys
     combos, values = np.divmod(distinct, max(size, 1))
