@@ -6,6 +6,7 @@ JPEG and JPEG-LS (ISO 10918-1 B.2.4.5 and B.2.4.6, 14495-1), JPEG 2000 (15444-1 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from sharing.errors import Malformed, Refused
@@ -46,7 +47,7 @@ def _is_comment(marker: int) -> bool:
     return marker == 0xFE or (0xE0 <= marker <= 0xEF and marker not in _KEPT)
 
 
-def _walk(fragment: bytes, start: bytes, drop: object, end: int) -> bytes:
+def _walk(fragment: bytes, start: bytes, drop: Callable[[int], bool], end: int) -> bytes:
     """Segments of a header up to the picture's own, without those to drop."""
     kept, at = [start], 2
     while fragment[at : at + 1] == b"\xff" and at + 4 <= len(fragment):
@@ -54,7 +55,7 @@ def _walk(fragment: bytes, start: bytes, drop: object, end: int) -> bytes:
         if marker == end:
             return b"".join((*kept, fragment[at:]))
         (length,) = struct.unpack_from(">H", fragment, at + 2)
-        if not callable(drop) or not drop(marker):
+        if not drop(marker):
             kept.append(fragment[at : at + 2 + length])
         at += 2 + max(2, length)
     raise Malformed("expected the header of a compressed picture; it breaks off")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sharing.deidentify.scrubbing_data import HAN
+
 #: Escapes of the sets that Chinese objects switch to: IR 58 is GB 2312, a subset of GB 18030.
 _CHINESE: Final = re.compile(rb"\x1b(?:\$\)A|\$A|\(B|\)B|-A)")
 _CODECS: Final = {
@@ -18,7 +20,11 @@ _CODECS: Final = {
     "ISO 2022 IR 159": "iso2022_jp_2", "ISO 2022 IR 149": "euc_kr",
 }  # fmt: skip
 _KOREAN: Final = re.compile(rb"\x1b\$\)C")
-_HANZI: Final = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
+#: Two bytes of GB 2312's ideographs.
+_HANZI: Final = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")
+_MOSTLY: Final = 0.8
+#: What Python says where the last character is not whole.
+_CUT: Final = ("unexpected end of data", "incomplete multibyte sequence")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
 
 
@@ -40,36 +46,41 @@ def decode(value: bytes, declared: tuple[str, ...]) -> str | None:
 def _decoded(value: bytes, declared: tuple[str, ...]) -> str | None:
     if _CHINESE.search(value) and not _KOREAN.search(value) and b"\x1b$B" not in value:
         return _try(_CHINESE.sub(b"", value), "gb18030")
-    other = [_CODECS[one] for one in (term.replace("2022 IR", "2022 IR") for term in declared) if one in _CODECS]
-    plain = _try(value, "utf-8")
-    if plain is not None and b"\x1b" not in value:
-        return plain
+    other = [_CODECS[one] for one in declared if one in _CODECS]
+    plain = None if b"\x1b" in value else _try(value, "utf-8")
+    chinese = None if b"\x1b" in value else _try(value, "gb18030")
+    if plain is not None:  # two bytes of GBK may be one letter of UTF-8: 小 is С
+        return (
+            chinese if chinese is not None and "ISO_IR 192" not in declared and _han(chinese) > _han(plain) else plain
+        )
     if other and other != ["latin-1"]:
         return _try(_KOREAN.sub(b"", value), other[-1])
-    if b"\x1b" in value:
-        return None
-    chinese = _try(value, "gb18030")
-    if chinese is None and "latin-1" in other:
-        return value.decode("latin-1")
-    if "latin-1" in other and not _mostly_chinese(value):
+    if "latin-1" in other and (chinese is None or not _mostly_chinese(value)):
         return value.decode("latin-1")
     return chinese
+
+
+def _han(text: str) -> bool:
+    """Whether there is an ideograph in it."""
+    return re.search(f"[{HAN}]", text) is not None
 
 
 def _mostly_chinese(value: bytes) -> bool:
     """Whether bytes declared as Latin 1 come in pairs as those of GBK do; letters with accents stand alone."""
     high = sum(one >= 0x80 for one in value)
-    paired = sum(sum(one >= 0x80 for one in pair) for pair in _HANZI.findall(value))
-    return paired >= high and len(_HANZI.findall(value)) * 2 >= high
+    return 2 * len(_HANZI.findall(value)) >= _MOSTLY * high
 
 
 def _try(value: bytes, codec: str) -> str | None:
     """The text; a last character cut off is forgiven, since devices cut values at 64 bytes."""
-    for end in range(len(value), max(-1, len(value) - 4), -1):
-        try:
-            found = value[:end].decode(codec)
-            found.encode("utf-8")
-            return found
-        except UnicodeError:
-            continue
-    return None
+    try:
+        found = value.decode(codec)
+    except UnicodeDecodeError as error:
+        if error.start == 0 or error.end < len(value) or error.reason not in _CUT:
+            return None
+        found = value[: error.start].decode(codec)
+    try:
+        found.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return found

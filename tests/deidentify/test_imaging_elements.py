@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 
 from sharing.deidentify import Deidentifier, Profile, Pseudonyms, load_profile
 from sharing.deidentify.imaging import deidentify_dicom
+from sharing.deidentify.imaging_text import decode
 from sharing.errors import Malformed, Refused
 from tests.deidentify.dicom_objects import (
     CT,
@@ -257,6 +258,28 @@ def test_texts_are_read_whatever_set_they_are_in_and_leave_in_utf_8(declared: st
     left = read_back(deidentify_dicom(data, SECRET, PERSON, scrubbing())[0])
     assert left.SpecificCharacterSet == "ISO_IR 192"
     assert left.StudyDescription.startswith("平扫") and "梓涵" not in left.StudyDescription
+
+
+@pytest.mark.parametrize("name", ["刘", "小", "刘小", "丁一", "欧阳梓涵", "䶮"])
+@pytest.mark.parametrize("codec", ["gbk", "gb18030", "utf-8"])
+@pytest.mark.parametrize("declared", [(), ("GBK",), ("GB18030",), ("ISO_IR 100",)])
+def test_names_of_any_length_are_read_in_any_chinese_set(name: str, codec: str, declared: tuple[str, ...]) -> None:
+    try:
+        value = name.encode(codec)
+    except UnicodeEncodeError:
+        value = name.encode("gb18030")
+    assert decode(value, declared) == name
+
+
+@pytest.mark.parametrize("text", ["Müller^Jörg", "Àlvaro", "José"])
+def test_letters_with_accents_are_no_ideographs(text: str) -> None:
+    assert decode(text.encode("latin-1"), ("ISO_IR 100",)) == text
+
+
+def test_a_last_character_that_was_cut_off_is_forgiven_and_nothing_else_is() -> None:
+    assert decode("胸部平扫".encode("gbk")[:-1], ("GBK",)) == "胸部平"
+    assert decode("胸部平扫".encode()[:-1], ("ISO_IR 192",)) == "胸部平"
+    assert decode(b"\xff\xff\xff", ("GBK",)) is None and decode(b"\x1b%G\xe8", ()) is None
 
 
 def test_escapes_of_iso_2022_ir_58_are_no_part_of_a_text() -> None:
