@@ -239,4 +239,4 @@ def test_memory_does_not_grow_with_the_file(files: tuple[str, str], tmp_path: Pa
         assert pq.read_metadata(tmp_path / f"{count}.parquet").num_rows == count
         return int(done.stderr.split()[-1])
 
-    assert peak(30_000) < peak(3_000) + 16 * 1024
+    assert peak(20_000) < peak(2_500) + 16 * 1024

@@ -15,7 +15,7 @@ from sharing.views.functions import FUNCTIONS
 from sharing.views.model import resources
 
 _BOUNDED = settings(
-    derandomize=True, max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    derandomize=True, max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 json = st.recursive(
@@ -133,7 +133,7 @@ def test_any_expression_over_any_resource_gives_a_table_or_is_malformed(
 
 
 @given(expressions, expressions, expressions, st.lists(patients, max_size=3))
-@_BOUNDED
+@settings(_BOUNDED, max_examples=60)
 def test_any_selects_over_any_resource_give_a_table_or_are_malformed(
     one: str, other: str, path: str, given_resources: list[Any]
 ) -> None:
@@ -147,7 +147,7 @@ def test_any_selects_over_any_resource_give_a_table_or_are_malformed(
 
 
 @given(st.sampled_from(sorted(library())), st.data())
-@settings(_BOUNDED, max_examples=120)
+@settings(_BOUNDED, max_examples=80)
 def test_a_shipped_view_with_one_part_replaced_is_read_or_malformed(name: str, data: st.DataObject) -> None:
     import copy
 
@@ -165,7 +165,7 @@ def test_a_shipped_view_with_one_part_replaced_is_read_or_malformed(name: str, d
 
 
 @given(st.sampled_from(sorted(library())), st.lists(patients, min_size=1, max_size=3))
-@settings(_BOUNDED, max_examples=120)
+@settings(_BOUNDED, max_examples=80)
 def test_a_shipped_view_over_any_resource_gives_a_table_or_is_malformed(name: str, bodies_: list[Any]) -> None:
     definition = library()[name]
     tried(definition, [{**body, "resourceType": definition["resource"]} for body in bodies_])
