@@ -47,7 +47,7 @@ def _decoded(value: bytes, declared: tuple[str, ...]) -> str | None:
     if _CHINESE.search(value) and not _KOREAN.search(value) and b"\x1b$B" not in value:
         return _try(_CHINESE.sub(b"", value), "gb18030")
     other = [_CODECS[one] for one in declared if one in _CODECS]
-    plain = None if b"\x1b" in value else _try(value, "utf-8")
+    plain = None if b"\x1b" in value else _try(value, "utf-8", forgiving="latin-1" not in other)
     chinese = None if b"\x1b" in value else _try(value, "gb18030")
     if plain is not None:  # two bytes of GBK may be one letter of UTF-8: 小 is С
         return (
@@ -71,12 +71,12 @@ def _mostly_chinese(value: bytes) -> bool:
     return 2 * len(_HANZI.findall(value)) >= _MOSTLY * high
 
 
-def _try(value: bytes, codec: str) -> str | None:
-    """The text; a last character cut off is forgiven, since devices cut values at 64 bytes."""
+def _try(value: bytes, codec: str, forgiving: bool = True) -> str | None:
+    """The text; a last character cut off may be forgiven, since devices cut values at 64 bytes."""
     try:
         found = value.decode(codec)
     except UnicodeDecodeError as error:
-        if error.start == 0 or error.end < len(value) or error.reason not in _CUT:
+        if not forgiving or error.start == 0 or error.end < len(value) or error.reason not in _CUT:
             return None
         found = value[: error.start].decode(codec)
     try:
