@@ -161,10 +161,10 @@ def _proved(manifest: Manifest, request: DatasetRequest, allowed: Allowed) -> It
         said = (f"{one.member} {'approved' if one.approves else 'refused'}" for one in allowed.voices)
         yield f"Of the data access committee: {', '.join(said)}."
     if allowed.records:
-        yield (
-            f"Each of the {allowed.records} source records stands in one of {allowed.batches} batches that "
-            f"{manifest.holder} published from {_day(allowed.first)} to {_day(allowed.last)}."
-        )
+        batches = "the batch" if allowed.batches == 1 else f"one of {allowed.batches} batches"
+        first, last = _day(allowed.first), _day(allowed.last)
+        when = f"on {first}" if first == last else f"from {first} to {last}"
+        yield f"Source records: {allowed.records}. Each stands in {batches} that {manifest.holder} published {when}."
     yield (
         f"All of this is covered by block {allowed.head.height}, {_day(allowed.head.timestamp_ms)}, confirmed by "
         f"{', '.join(allowed.signers)}."

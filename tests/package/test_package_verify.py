@@ -70,7 +70,7 @@ def test_a_dataset_is_verified_without_any_key(world: World) -> None:
     for words in ("东城医院 (hospital-east) signed", "西城医院 (hospital-west) asked", "for research",
                   "by research.dataset",
                   "nursing-home refused, lab-centre approved, health-commission approved",
-                  "Each of the 42 source records stands in one of 2 batches"):  # fmt: skip
+                  "Source records: 42. Each stands in one of 2 batches that hospital-east published"):  # fmt: skip
         assert words in text
     assert len(found.not_proved) == 4 and "digest" in found.not_proved[1]
     assert verify(world.supervised.finished.path, load_anchor(world.anchor)).allowed.voices == ()
