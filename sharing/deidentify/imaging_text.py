@@ -68,7 +68,8 @@ def _han(text: str) -> bool:
 def _mostly_chinese(value: bytes) -> bool:
     """Whether bytes declared as Latin 1 come in pairs as those of GBK do; letters with accents stand alone."""
     high = sum(one >= 0x80 for one in value)
-    return 2 * len(_HANZI.findall(value)) >= _MOSTLY * high
+    control = any(0x80 <= one < 0xA0 for one in value)  # no letters of Latin 1
+    return control or 2 * len(_HANZI.findall(value)) >= _MOSTLY * high
 
 
 def _try(value: bytes, codec: str, forgiving: bool = True) -> str | None:
