@@ -238,9 +238,12 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 def _named(datasets: list[Dataset], decision: Decision) -> list[str]:
     """Return the lines on datasets that the patient is in."""
+    from sharing.consent.dates import moment
+
     lines = [f"the patient is in {_count(len(datasets), 'dataset')} that left this institution:"]
     for one in datasets:
-        when = f"delivered in block {one.delivered}" if one.delivered else "not announced yet"
+        day = f"{moment(one.time_ms):%Y-%m-%d %H:%M}"
+        when = f"delivered {day} in block {one.delivered}" if one.delivered else "not announced yet"
         lines.append(f"  {one.request.hex()[:16]}  {one.requester or 'unknown'}  {one.purpose}  {when}")
     lines.append(
         "once a block holds this, `xinglin consent notify` tells who holds them how many persons' rows must go; "

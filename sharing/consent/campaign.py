@@ -119,10 +119,10 @@ class Campaign:
 
     def _rows(self, stream: io.TextIOBase) -> Iterator[tuple[int, Mapping[str, Any]]]:
         rows = csv.DictReader(stream, restkey="", strict=True)
-        names = set(rows.fieldnames or ())
-        if "patient" not in names or names - set(COLUMNS):
-            raise Malformed(f"{self.path.name}: expected a header with patient, and of {', '.join(COLUMNS)}")
         try:
+            names = list(rows.fieldnames or ())
+            if "patient" not in names or len(set(names)) < len(names) or set(names) - set(COLUMNS):
+                raise Malformed(f"{self.path.name}: expected a header with patient, and of {', '.join(COLUMNS)}")
             for cells in rows:
                 yield rows.line_num, cells
         except csv.Error:
@@ -142,6 +142,8 @@ class Campaign:
                 self.faults.append((f"line {number}", f"expected one JSON object with names of {', '.join(COLUMNS)}"))
 
     def _wish(self, cells: Mapping[str, Any], place: str) -> Wish:
+        if "" in cells:
+            raise Malformed("more cells than the header has columns")
         said = {name: _words(name, value) for name, value in cells.items() if value not in (None, "", [])}
         patient, decision = _one(said.get("patient")), _one(said.get("decision")) or self.decision
         if not patient or decision not in _DECISIONS:
@@ -183,7 +185,7 @@ def form_of(path: Path, reference: str = "") -> Form:
 def _words(name: str, value: Any) -> tuple[str, ...]:
     parts = value if isinstance(value, list) else [value]
     if not all(isinstance(one, str) for one in parts):
-        raise Malformed(f"{name or 'a cell too many'}: expected text")
+        raise Malformed(f"{name}: expected text")
     if name not in _LISTS:
         return tuple(parts)
     return tuple(word for one in parts for word in one.replace(";", " ").replace(",", " ").split())

@@ -61,12 +61,14 @@ class Dataset:
         requester: Who received it, by its name in the region's files.
         purpose: What for.
         delivered: Block of the delivery; 0 where none was announced so far.
+        time_ms: The block's time, milliseconds since 1970 UTC; 0 likewise.
     """
 
     request: bytes
     requester: str
     purpose: str
     delivered: int
+    time_ms: int
 
 
 def settle(desk: Desk) -> list[Filed]:
@@ -153,7 +155,8 @@ def _dataset(desk: Desk, view: ReplicaView, request: bytes) -> Dataset:
     stored, answer = view.state(REQUEST, request), view.state(DELIVERY, request + desk.holder)
     delivery = None if answer is None else DeliveryState.decode(answer)
     delivered = delivery.height if delivery and delivery.answer == GIVEN else 0
+    time_ms = desk.replica.header(delivered).timestamp_ms if delivered else 0
     if stored is None or len(request) != DIGEST:
-        return Dataset(request, "", "", delivered)
+        return Dataset(request, "", "", delivered, time_ms)
     asked = RequestState.decode(stored)
-    return Dataset(request, view.name(asked.requester), asked.purpose, delivered)
+    return Dataset(request, view.name(asked.requester), asked.purpose, delivered, time_ms)
