@@ -37,6 +37,7 @@ LIMITS = {
     "projection": 600,
     "scrubbing": 60,
     "sharing_speed": 900,
+    "deidentify": 60,
 }
 #: Seconds a script has to stop what it started, once its time is over.
 STOP_SECONDS = 30

@@ -110,6 +110,4 @@ def recut(
     if as_json:
         print_json(facts)
     else:
-        say(
-            f"{finished.records} records are in package {finished.package.hex()[:16]}; the next block tells the requester"
-        )
+        say(f"{finished.records} records are in package {finished.package.hex()[:16]}; the next block tells who asked")

@@ -100,7 +100,7 @@ def _patient(here: Desk, reference: Reference) -> bytes:
 
 @app.command("answer")
 def answer(institution: Institution = None, as_json: Json = False) -> None:
-    """Answer what others were allowed to ask of this institution; the DAG `answer_records` does it by itself."""
+    """Answer what others were allowed to ask of this institution; the DAG `answer_requests` does it by itself."""
     from dags.steps.records import answer_all
 
     with sentences(), quiet_libraries():

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Final
+
+#: Classes of institutions that keep patients' records.
+HOLDERS: Final = ("A", "B", "C")
 
 
 @dataclass(frozen=True, slots=True)

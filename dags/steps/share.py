@@ -1,4 +1,4 @@
-"""What the tasks of `share_datasets` do: which approved requests wait for this holder, and its part of each."""
+"""What tasks of `answer_requests` and `tell_region` do: a holder's part of datasets, and what it tells the region."""
 
 from __future__ import annotations
 
@@ -41,18 +41,27 @@ def due(institution: str, at: Site | None = None) -> list[str]:
 
 
 def _settle(one: Holder) -> int:
-    """What the chain took of earlier answers is noted, and the work on it is cleared away; returns how many."""
+    """Packages whose announcement is final are on the shelf, what was received is taken off it; returns how many."""
     ledger, noted = standing.now(one.replica), 0
     for progress in one.vault.exports.all():
-        if progress.state != "offered" or (stored := ledger.get(DELIVERY, _id(progress.request) + one.party)) is None:
+        tx_id = _id(progress.request)
+        if progress.state != "offered" or (stored := ledger.get(DELIVERY, tx_id + one.party)) is None:
             continue
         answer = DeliveryState.decode(stored)
+        here = Export(one, tx_id, allowed_request(ledger, tx_id)).lay_out(answer.package)
+        reason = "" if here else "the announced package is not here any more; cut it anew: xinglin dataset recut"
         one.vault.exports.note(
-            progress.request, "delivered", done=progress.parts, parts=progress.parts, height=answer.height
+            progress.request, "delivered", done=progress.parts, parts=progress.parts, reason=reason,
+            height=answer.height,
         )  # fmt: skip
-        Export(one, _id(progress.request), allowed_request(ledger, _id(progress.request))).clear()
         noted += 1
+    one.shelf.sweep(one.id, lambda request: _received(one, request))
     return noted
+
+
+def _received(one: Holder, request: bytes) -> bool:
+    stored = standing.now(one.replica).get(DELIVERY, request + one.party)
+    return stored is not None and DeliveryState.decode(stored).received > 0
 
 
 def _id(request: str) -> bytes:
@@ -71,3 +80,26 @@ def share(institution: str, request: str, at: Site | None = None) -> str:
     answer = Export(one, _id(request), allowed_request(ledger, _id(request))).run()
     log.info("share %s: %s", institution, answer)
     return answer
+
+
+def publish_catalogue(institution: str, at: Site | None = None) -> int:
+    """What may be asked of an institution is counted, signed and shown; returns how many codes it names."""
+    from sharing.catalogue import publish, refresh
+
+    at = at or site()
+    found = refresh(at.vault(institution))
+    publish(at.exchange, found, at.node(institution).sign_catalogue)
+    return len(found["codes"])
+
+
+def raise_notices(institution: str, at: Site | None = None) -> int:
+    """Who holds datasets of an institution's is told in the next block of rows that must go; returns how many are."""
+    from sharing.consent.desk import Desk
+    from sharing.consent.notices import raise_notices
+
+    at = at or site()
+    node = at.node(institution)
+    catch_up(node, at.exchange)
+    told = raise_notices(Desk(at.vault(institution), node, at.exchange, at.replica(institution)))
+    log.info("notices of %s: %d", institution, len(told))
+    return len(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,13 +15,15 @@ from sharing.deidentify import Report
 from sharing.export.part import PERSON, RECORD, Part
 from sharing.export.resources import Resources
 from sharing.package.manifest import Table
-from sharing.risk import Gate, Plan
+from sharing.risk import Gate, Plan, Together
+from sharing.risk.gate import QUASI_IDENTIFIER
 from sharing.views import View, dictionary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sharing.package import Writer
+    from sharing.risk import TogetherPlan
 
 PARQUET: Final = "application/vnd.apache.parquet"
 JSON: Final = "application/json"
@@ -52,22 +54,71 @@ class Packed:
     report: Report = field(default_factory=Report)
 
 
-def plans(views: Sequence[View], parts: Parts, demands: Demands) -> dict[str, Plan]:
-    """Return by view how its rows are generalised and which are left out, so that the demands are met.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """How every table leaves.
+
+    Attributes:
+        tables: By view.
+        together: What goes over every table first, where several tables have quasi-identifiers of the same persons.
+    """
+
+    tables: Mapping[str, Plan]
+    together: TogetherPlan | None
+
+    def first(self, view: View, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[bytes]]:
+        """Return a batch as its own table's gate takes it, and whose each row is."""
+        persons = batch.column(PERSON).to_pylist()
+        return (batch, persons) if self.together is None else self.together.apply(view.columns, batch, persons)
+
+    def schema(self, view: View) -> pa.Schema:
+        """Return the schema in which a view's table leaves."""
+        before = view.schema if self.together is None else self.together.schema_of(view.columns, view.schema)
+        return self.tables[view.name].schema_of(before)
+
+    def complete(self) -> None:
+        """Every row that was counted was applied, and none beside; RuntimeError otherwise."""
+        for plan in self.tables.values():
+            plan.complete()
+
+    def report(self) -> dict[str, Any]:
+        """Return what was done to each table, and to all of them for the sake of persons."""
+        each = {name: plan.report() for name, plan in self.tables.items()}
+        return each if self.together is None else {**each, "all tables together": self.together.report()}
+
+
+def plans(views: Sequence[View], parts: Parts, demands: Demands) -> Planned:
+    """Return how each view's rows are generalised and which are left out, so that the demands are met.
 
     Raises:
         RiskTooHigh: Nothing that is allowed meets them.
     """
     gates = {view.name: Gate(view.columns, demands) for view in views}
+    planned = Planned({}, _together(views, parts, demands))
+    for view, batch in _batches(views, parts):
+        gates[view.name].add(*planned.first(view, batch))
+    return replace(planned, tables={name: gate.plan() for name, gate in gates.items()})
+
+
+def _together(views: Sequence[View], parts: Parts, demands: Demands) -> TogetherPlan | None:
+    telling = [one for one in views if any(column.role == QUASI_IDENTIFIER for column in one.columns)]
+    if len(telling) < 2:
+        return None
+    together = Together({one.name: one.columns for one in telling}, demands)
+    for view, batch in _batches(telling, parts):
+        together.add(view.name, batch, batch.column(PERSON).to_pylist())
+    return together.plan()
+
+
+def _batches(views: Sequence[View], parts: Parts) -> Iterator[tuple[View, pa.RecordBatch]]:
     for part in parts():
-        for name, batches in part.tables.items():
-            for batch in batches:
-                gates[name].add(batch, batch.column(PERSON).to_pylist())
-    return {name: gate.plan() for name, gate in gates.items()}
+        for view in views:
+            for batch in part.tables.get(view.name, ()):
+                yield view, batch
 
 
 def pack(
-    writer: Writer, views: Sequence[View], parts: Parts, planned: Mapping[str, Plan], resources: Persons | None = None
+    writer: Writer, views: Sequence[View], parts: Parts, planned: Planned, resources: Persons | None = None
 ) -> Packed:
     """Every table, its dictionary and what was done to it are in the package; returns what went in.
 
@@ -80,15 +131,14 @@ def pack(
     """
     packed = Packed()
     with ExitStack() as stack:
-        tables = {one.name: stack.enter_context(_table(writer, one, planned[one.name])) for one in views}
+        tables = {one.name: stack.enter_context(_table(writer, one, planned)) for one in views}
         types = {one.resource for one in views}
         beside = None if resources is None else Resources(writer, types, *resources, stack)
         for part in parts():
             _write(part, tables, beside, packed)
-    for plan in planned.values():
-        plan.complete()
+    planned.complete()
     packed.tables = [one.entry() for one in tables.values()]
-    packed.risk = {name: plan.report() for name, plan in planned.items()}
+    packed.risk = planned.report()
     if beside is not None and beside.left_out:
         packed.excluded["risk", "resources"] += beside.left_out
     writer.plain("dictionary.json", JSON, as_json({one.name: dictionary(one) for one in views}))
@@ -115,16 +165,16 @@ def _write(part: Part, tables: Mapping[str, _Table], beside: Resources | None, p
 class _Table:
     """One table's Parquet file, sealed as it grows."""
 
-    name: str
+    view: View
     section: str
-    plan: Plan
+    planned: Planned
     schema: pa.Schema
     parquet: Any
     rows: int = 0
 
     def write(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows that may leave are in the file; returns them with their marks."""
-        kept = self.plan.apply(batch, batch.column(PERSON).to_pylist())
+        kept = self.planned.tables[self.view.name].apply(*self.planned.first(self.view, batch))
         if kept.num_rows:
             self.parquet.write_batch(kept.select(self.schema.names))
             self.rows += kept.num_rows
@@ -133,16 +183,16 @@ class _Table:
     def entry(self) -> Table:
         """Return what the manifest says of it."""
         columns = tuple((one.name, str(one.type)) for one in self.schema)
-        return Table(self.name, self.rows, columns, (self.section,))
+        return Table(self.view.name, self.rows, columns, (self.section,))
 
 
 @contextmanager
-def _table(writer: Writer, view: View, plan: Plan) -> Iterator[_Table]:
+def _table(writer: Writer, view: View, planned: Planned) -> Iterator[_Table]:
     import pyarrow.parquet as pq
 
-    section, schema = f"tables/{view.name}.parquet", plan.schema_of(view.schema)
+    section, schema = f"tables/{view.name}.parquet", planned.schema(view)
     with writer.sealed(section, PARQUET) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as file:
-        yield _Table(view.name, section, plan, schema, file)
+        yield _Table(view, section, planned, schema, file)
 
 
 def as_json(value: Any) -> bytes:

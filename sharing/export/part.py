@@ -13,6 +13,7 @@ from schemas.sharing import DatasetRequest
 from sharing.deidentify import Deidentifier, Profile, Report
 from sharing.errors import Malformed
 from sharing.export.cohort import within
+from sharing.views.faults import Unfit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PERSON: Final = "\0person"
 RECORD: Final = "\0record"
 _WIDTH: Final = 8
+#: What may leave of a resource, whose it is, and its place among the part's records.
+Kept = tuple[dict[str, Any], bytes, int]
 
 
 @dataclass(slots=True)
@@ -79,13 +82,17 @@ class Builder:
 
     def build(self, owners: Sequence[bytes]) -> Part:
         """Return the part of these patients."""
-        part, deidentifier = Part(tuple(owners), self.statements(owners)), Deidentifier(self.profile, self.secret)
+        part, deidentifier = Part(tuple(owners), self.statements(owners)), self._deidentifier()
         types = sorted({view.resource for view in self.views})
         for opened in self.vault.extract.records(owners, types):
             if kept := list(self._kept(opened, deidentifier, part)):
                 self._project(kept, part)
         part.report = deidentifier.report
         return part
+
+    def _deidentifier(self) -> Deidentifier:
+        # Ages are capped as on the day of the request: a dataset cut anew next year gives the same bytes.
+        return Deidentifier(self.profile, self.secret, today=self.request.made)
 
     def statements(self, owners: Iterable[bytes]) -> bytes:
         """Return one digest of what these patients' statements say."""
@@ -94,9 +101,7 @@ class Builder:
     def _pseudonym(self, owner: bytes) -> bytes:
         return self.vault.summaries.pseudonym(owner)
 
-    def _kept(
-        self, opened: Iterable[Opened], deidentifier: Deidentifier, part: Part
-    ) -> Iterator[tuple[dict[str, Any], bytes, int]]:
+    def _kept(self, opened: Iterable[Opened], deidentifier: Deidentifier, part: Part) -> Iterator[Kept]:
         """Yield what may leave, with its person and its place among the part's records."""
         places = {owner: place for place, owner in enumerate(part.owners)}
         for one in opened:
@@ -108,28 +113,39 @@ class Builder:
                 continue
             person = self.persons[one.owner]
             if (body := deidentifier.resource(one.body, person)) is None:
-                part.excluded["deidentify", "type-not-listed"] += 1
+                part.excluded["deidentify", "nothing-may-leave"] += 1
                 continue
             part.records.append((one.rid, one.version))
             part.whose.append(places[one.owner])
             yield body, person, len(part.records) - 1
 
-    def _project(self, kept: Sequence[tuple[dict[str, Any], bytes, int]], part: Part) -> None:
-        bodies = [body for body, _, _ in kept]
+    def _project(self, kept: Sequence[Kept], part: Part) -> None:
         for view in self.views:
-            batch, sources = view.rows(bodies)
+            batch, whose = _rows(view, kept, part)
             if batch.num_rows:
-                part.tables.setdefault(view.name, []).append(_marked(batch, sources, kept))
+                part.tables.setdefault(view.name, []).append(_marked(batch, whose))
         if self.request.ndjson:
             for body, _, index in kept:
                 part.lines.setdefault(body["resourceType"], []).append((index, orjson.dumps(body)))
 
 
-def _marked(batch: pa.RecordBatch, sources: Sequence[int], kept: Sequence[tuple[Any, bytes, int]]) -> pa.RecordBatch:
+def _rows(view: View, kept: Sequence[Kept], part: Part) -> tuple[pa.RecordBatch, list[Kept]]:
+    """Return a view's rows, and what each comes from; a resource that does not fit the view gives none."""
+    fitting = list(kept)
+    while True:
+        try:
+            batch, sources = view.rows(body for body, _, _ in fitting)
+        except Unfit as error:
+            part.excluded["project", f"{view.name}-does-not-fit"] += 1
+            del fitting[error.resource]
+        else:
+            return batch, [fitting[one] for one in sources]
+
+
+def _marked(batch: pa.RecordBatch, whose: Sequence[Kept]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    persons = pa.array([kept[one][1] for one in sources], pa.binary())
-    records = pa.array([kept[one][2] for one in sources], pa.int32())
+    persons, records = pa.array([one[1] for one in whose], pa.binary()), pa.array([one[2] for one in whose], pa.int32())
     fields = [*batch.schema, pa.field(PERSON, pa.binary()), pa.field(RECORD, pa.int32())]
     return pa.record_batch([*batch.columns, persons, records], schema=pa.schema(fields))
 

@@ -28,7 +28,7 @@ from sharing.export.packing import JSON, Packed, Persons, as_json, pack, plans
 from sharing.export.resources import alike
 from sharing.export.scratch import Scratch
 from sharing.package import Finished, ManifestFacts, Writer
-from sharing.package.evidence import gather
+from sharing.package.evidence import gather, policies_at_decision
 from sharing.request import desk, read_request
 from sharing.request.checks import require_answerable
 from sharing.views import View, compile_view
@@ -97,15 +97,27 @@ class Export:
             finished, packed = self._package()
         except (Refused, RiskTooHigh) as refusal:
             return self._refuse(refusal)
-        holder = self.holder
-        holder.shelf.put(finished.path)
-        holder.vault.shares.note(self.tx_id, sorted(packed.owners))
         self._note("offered", package=finished.package.hex(), records=finished.records, persons=len(packed.persons))
-        holder.answer(
+        self.holder.answer(
             self.tx_id, "delivered", package=finished.package, manifest=finished.manifest,
             records=finished.records, size=finished.size,
         )  # fmt: skip
         return "delivered"
+
+    def lay_out(self, package: bytes) -> bool:
+        """The announced package is on the shelf, now that its DELIVERED is final, and no work is left here.
+
+        Not before: whatever stops the announcement (a frozen requester, other rules) stops the package, too.
+
+        Args:
+            package: SM3 of it, as the chain has it.
+
+        Returns:
+            Whether it was here; else only ``recut`` can give the requester anything.
+        """
+        here = self.path.is_file() and self.holder.shelf.put(self.path) == package
+        self.clear()
+        return here
 
     def recut(self) -> Finished:
         """A package without the rows that were called back is on the shelf, and announced to the next block.
@@ -130,6 +142,8 @@ class Export:
             selection = self._selection()
             chunks = self._cut(selection)
             finished, packed = self._pack(selection, chunks)
+            # Before the last look at the statements: a withdrawal after it finds its patient in the dataset.
+            self.holder.vault.shares.note(self.tx_id, sorted(packed.owners))
             if self._current(selection, chunks):
                 return finished, packed
             log.info("export: statements changed meanwhile; some parts are cut anew")
@@ -238,7 +252,7 @@ class Export:
             holder_key=self.holder.node.public.bytes,
             request_file=self.content,
             asked=self.state.digest,
-            policies=view.policies,
+            policies=policies_at_decision(self.holder.replica, self.tx_id),
             consents=self._said(map(self.holder.vault.summaries.pseudonym, selection.owners)),
             profile=(self.request.profile, self._profile.digest),
             made_height=view.head.height,

@@ -8,7 +8,7 @@ from ledger.chain.replica import Replica
 from ledger.chain.rules import Ledger
 from ledger.chain.working_state import WorkingState
 from ledger.messages.access import holders_to_answer
-from ledger.messages.delivery import unanswered
+from ledger.messages.delivery import current
 from ledger.messages.request_state import RequestState
 
 
@@ -20,6 +20,6 @@ def now(replica: Replica) -> WorkingState:
 
 def waiting(ledger: Ledger, holder: bytes) -> Iterator[tuple[bytes, RequestState]]:
     """Yield the datasets that were allowed and that a holder may still answer, in order of deadline."""
-    for tx_id, request in unanswered(ledger):
+    for tx_id, request in current(ledger):
         if not request.is_record and holder in holders_to_answer(ledger, tx_id, request):
             yield tx_id, request

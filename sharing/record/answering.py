@@ -15,7 +15,8 @@ from typing import Final
 
 from ledger.chain.state import DELIVERY
 from ledger.chain.working_state import WorkingState
-from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, allowed_request, forbidden, unanswered
+from ledger.messages.access import holders_to_answer
+from ledger.messages.delivery import GIVEN, Delivered, DeliveryState, allowed_request, current, forbidden
 from ledger.messages.erasure import erased
 from ledger.messages.request_state import RequestState
 from shangmi import PublicKey, sm3
@@ -51,8 +52,8 @@ def answer_all(desk: Desk, vault: Vault) -> dict[str, int]:
 
 def awaiting(state: WorkingState, holder: bytes) -> Iterator[tuple[bytes, RequestState]]:
     """Yield the allowed requests for single records that an institution has not answered yet, in order of deadline."""
-    for tx_id, request in unanswered(state):
-        if request.is_record and holder in request.holders:  # it is the only one
+    for tx_id, request in current(state):
+        if request.is_record and holder in holders_to_answer(state, tx_id, request):
             yield tx_id, request
 
 

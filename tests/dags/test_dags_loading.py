@@ -77,7 +77,7 @@ def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_a
     assert {name for name in loaded["dags"] if name.startswith("catch_up_")} == returning
     rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_", "catch_up_"))}
     watching = {"watch_sources", "compare_replicas", "watch_ledger", "audit_ledger"}
-    assert rest == {"notarise", *watching, "answer_records", "share_datasets"}
+    assert rest == {"notarise", *watching, "answer_requests", "tell_region"}
 
 
 def test_every_institution_watches_what_others_sign_where_its_node_is(loaded: dict[str, Any]) -> None:
@@ -89,8 +89,10 @@ def test_every_institution_watches_what_others_sign_where_its_node_is(loaded: di
 
 def test_who_keeps_records_answers_for_them_and_hears_of_emergencies_where_its_node_is(loaded: dict[str, Any]) -> None:
     keepers = [one.id for one in load_region(ROOT / "region.yaml").institutions if one.class_ in "ABC"]
-    tasks = {name: task["queue"] for name, task in loaded["dags"]["answer_records"].items()}
-    assert tasks == {f"{step}_{one}": f"node-{one}" for step in ("answer", "alarm") for one in keepers}
+    tasks = {name: task["queue"] for name, task in loaded["dags"]["answer_requests"].items()}
+    assert tasks == {f"{step}_{one}": f"node-{one}" for step in ("answer", "follow_up") for one in keepers}
+    told = {name: task["queue"] for name, task in loaded["dags"]["tell_region"].items()}
+    assert told == {f"{step}_{one}": f"node-{one}" for step in ("catalogue", "notices") for one in keepers}
 
 
 def test_what_is_read_from_the_past_waits_in_a_pool_of_its_own(loaded: dict[str, Any]) -> None:

@@ -250,3 +250,31 @@ def test_rows_called_back_are_gone_from_the_package_that_is_cut_anew(world: Worl
     shelf.get(finished.package, path, finished.size)
     with open_package(path, world.at.keystore(RESEARCH).signing_key.decrypt) as opened:
         assert opened.manifest.persons == 24
+
+
+def test_a_record_that_does_not_fit_a_view_is_left_out_and_the_rest_goes_on(world: World) -> None:
+    world.say(EAST, range(20))
+    twice = measured(f"{EAST}-0", 7, "2160-0", 70.0, 5)
+    twice.body["code"]["coding"].append({"system": "http://loinc.org", "code": "2345-7"})
+    seal(world.at.vault(EAST), [[twice]], f"{EAST}-his")
+    every = {"name": "code", "path": "code.coding.code", "type": "string"}
+    strict = {**VALUES, "name": "strict", "select": [{"column": [every]}]}
+    tx = world.submit(world.request(EAST, views=(strict,)))
+    _, packed = export(world, tx)._package()
+    assert packed.excluded["project", "strict-does-not-fit"] == 1
+    assert [one.rows for one in packed.tables] == [20 * 3]
+
+
+def test_who_stands_out_over_two_tables_together_leaves_neither_alone(world: World) -> None:
+    """Everyone is like five others in each table, and hardly anybody in both."""
+    world.say(EAST, range(60))
+    months = {
+        "resourceType": "ViewDefinition", "name": "months", "status": "active", "resource": "Observation",
+        "select": [{"column": [{
+            "name": "value", "path": "value.ofType(Quantity).value.round(0)", "type": "decimal",
+            "tag": [{"name": "xinglin/role", "value": "quasi-identifier"}],
+        }]}],
+    }  # fmt: skip
+    tx = world.submit(world.request(EAST, views=(PEOPLE, months)))
+    asked = export(world, tx)
+    assert asked.run() in ("delivered", "risk-too-high")

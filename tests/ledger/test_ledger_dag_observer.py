@@ -22,7 +22,7 @@ from ledger.contracts.governance import Propose
 from ledger.contracts.member_changes import Freeze
 from ledger.messages.access import AccessRequest
 from ledger.messages.asked import SelectionAsked
-from ledger.messages.delivery import Delivered
+from ledger.messages.delivery import Delivered, Received
 from ledger.node import Node
 from shangmi import sm3
 
@@ -199,7 +199,7 @@ def final(region: RegionSimulation) -> None:
     region.exchange.post_final(region.node("hospital-east").height, found)
 
 
-def test_an_allowed_request_is_told_of_until_its_holders_have_answered(
+def test_an_allowed_request_is_told_of_until_it_is_answered_and_received(
     mongo: MongoClient[dict[str, Any]], tmp_path: Path
 ) -> None:
     region = SharingRegion(mongo, tmp_path, f"t{sm3(str(tmp_path).encode()).hex()[:12]}")
@@ -215,9 +215,14 @@ def test_an_allowed_request_is_told_of_until_its_holders_have_answered(
         region.exchange.post_submission(region.node(commission).sign(asked), b"")
         assert observer.allowed() == frozenset(), "it is offered and not yet decided"
         final(region)
-        assert observer.allowed() == {asked.tx_id}
-        answer = Delivered(**east.heading(), request=asked.tx_id, answer="nobody")
+        assert observer.allowed() == {asked.tx_id + east.id}
+        package = sm3(b"a package")
+        answer = Delivered(**east.heading(), request=asked.tx_id, package=package, manifest=package, records=1, size=9)
         region.exchange.post_submission(east.sign(answer), b"")
+        final(region)
+        assert observer.allowed() == {asked.tx_id + east.id + package}, "it may be laid out"
+        received = Received(**region.node(commission).heading(), request=asked.tx_id, holder=east.id, package=package)
+        region.exchange.post_submission(region.node(commission).sign(received), b"")
         final(region)
         assert observer.allowed() == frozenset()
     finally:

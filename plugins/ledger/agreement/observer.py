@@ -25,7 +25,7 @@ from ledger.chain.validators import institution_id
 from ledger.chain.working_state import WorkingState
 from ledger.errors import Refused
 from ledger.exchange import Exchange
-from ledger.messages.delivery import unanswered
+from ledger.messages.delivery import awaited, current
 from ledger.node import Node
 from ledger.opening import StoredEnvelopes, load_genesis
 from schemas.home import Home
@@ -109,10 +109,11 @@ class Observer:
         return frozenset(map(sm3, (*execution.transactions, *execution.evidence)))
 
     def allowed(self) -> frozenset[bytes]:
-        """Return the ids of the requests that are allowed and that some holder has yet to answer."""
+        """Return what allowed requests wait for: a holder's answer, or that an announced package is laid out."""
         self.place()
         view = self._node.replica.view
-        return frozenset(tx_id for tx_id, _ in unanswered(WorkingState(view, view.head.timestamp_ms + 1)))
+        ledger = WorkingState(view, view.head.timestamp_ms + 1)
+        return frozenset(one for tx_id, request in current(ledger) for one in awaited(ledger, tx_id, request))
 
     def _is_open(self, tx: bytes) -> bool:
         try:

@@ -202,15 +202,24 @@ class Overdue:
     deadline: int
 
 
-def unanswered(ledger: Ledger) -> Iterator[tuple[bytes, RequestState]]:
-    """Yield the allowed requests that some holder has not answered and may still, by id, in order of deadline."""
+def current(ledger: Ledger) -> Iterator[tuple[bytes, RequestState]]:
+    """Yield the allowed requests whose deadline is still to come, by id, in order of deadline."""
     parameters = ledger.parameters
     for epoch in range(ledger.epoch, parameters.epoch_of(ledger.height + parameters.deliver_blocks) + 1):
         for deadline in deadlines(ledger, epoch):
             for tx_id in due(ledger, deadline) if deadline >= ledger.height else ():
-                request = allowed_request(ledger, tx_id)
-                if holders_to_answer(ledger, tx_id, request):
-                    yield tx_id, request
+                yield tx_id, allowed_request(ledger, tx_id)
+
+
+def awaited(ledger: Ledger, tx_id: bytes, request: RequestState) -> Iterator[bytes]:
+    """Yield what a request still waits for: each holder's answer, and each package's receipt, apart."""
+    for holder in request.holders:
+        stored = ledger.get(DELIVERY, tx_id + holder)
+        delivery = None if stored is None else DeliveryState.decode(stored)
+        if delivery is None:
+            yield tx_id + holder
+        elif delivery.answer == GIVEN and not delivery.received:
+            yield tx_id + holder + delivery.package
 
 
 def allowed_request(ledger: Ledger, tx_id: bytes) -> RequestState:

@@ -57,9 +57,9 @@ class OfferedTrigger(NewsTrigger):
 
 
 class AllowedTrigger(NewsTrigger):
-    """Tells of requests that a final block allows and that some holder has yet to answer."""
+    """Tells of requests that a block allows: that a holder is to answer, then that its package may be laid out."""
 
     @staticmethod
     def seen(observer: Observer) -> frozenset[bytes]:
-        """Return their ids."""
+        """Return what is waited for, by request and holder."""
         return observer.allowed()
