@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from console.exits import fail
 
@@ -30,6 +30,7 @@ VIEWS: Final = ("laboratory_results", "patients")
 _SILENT: Final = 8
 _DENIES: Final = 13
 _SECONDS: Final = 600.0
+Fetched = TypeVar("Fetched")
 
 
 @dataclass(slots=True)
@@ -213,11 +214,11 @@ def _receive(at: Site, tx_id: bytes, shared: Shared) -> None:
 
     folder = at.home.path / "datasets"
     folder.mkdir(exist_ok=True, mode=0o700)
-    frames = []
+    frames, shelf = [], Shelf(at.client["xinglin_exchange"])
     for one in _delivered(at, tx_id) or []:
         path = folder / f"{tx_id.hex()[:16]}-{one.holder}.xld"
         try:
-            delivery = fetch(Shelf(at.client["xinglin_exchange"]), one, path)
+            delivery = _once_there(lambda one=one, path=path: fetch(shelf, one, path))  # type: ignore[misc]
             with open_dataset(path, at.node(RESEARCHER).decrypt, at.home.anchor) as dataset:
                 shared.parts[one.holder] = _part(dataset.manifest)
                 frames.append(dataset.pandas("laboratory_results"))
@@ -251,6 +252,20 @@ def _values(frames: list[Any]) -> str:
         f"{len(table)} laboratory results of {table['patient'].nunique()} persons; LOINC {code}: "
         f"{len(chosen)} values, median {chosen['value'].astype(float).median():g} {unit}"
     )
+
+
+def _once_there(fetched: Callable[[], Fetched]) -> Fetched:
+    """Return what is fetched as soon as the holder has laid it out: after the block that announces it."""
+    from sharing.errors import NotYet
+
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return fetched()
+        except NotYet:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _await(ready: Callable[[], bool], what: str) -> None:
