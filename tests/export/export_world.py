@@ -22,6 +22,7 @@ from ledger.messages.provisions import Provision
 from schemas.records import RawRecord, Resource
 from schemas.sharing import Cohort, DatasetRequest, Demands, Ethics
 from shangmi import sm3
+from sharing.package import Opened
 from sharing.request import desk, write_request
 from vault.batches import RecordResult
 from vault.store import Vault
@@ -182,3 +183,11 @@ class World:
 def counts(excluded: Iterable[Any]) -> Mapping[tuple[str, str], int]:
     """What was left out, by stage and reason."""
     return {(one.stage, one.reason): one.count for one in excluded}
+
+
+def table(opened: Opened, name: str) -> Any:
+    """A table of an opened package."""
+    import pyarrow.parquet as pq
+
+    with opened.file(f"tables/{name}.parquet") as stream:
+        return pq.read_table(stream).to_pandas()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from export_world import COMMITTEE, EAST, INSURER, NAME, PEOPLE, RESEARCH, VALUES, WEST, World, counts
+import pytest
+from export_world import COMMITTEE, EAST, INSURER, NAME, PEOPLE, RESEARCH, VALUES, WEST, World, counts, table
 
 from dags.steps import share
 from ledger.chain.state import DELIVERY
 from ledger.chain.validators import institution_id
 from ledger.messages.delivery import DeliveryState, Received
 from sharing.audit import accesses
-from sharing.package import Opened, open_package
+from sharing.errors import NotYet
+from sharing.package import open_package
 
 
 def delivered(world: World, tx: bytes, holder: str) -> DeliveryState:
@@ -28,14 +29,6 @@ def fetched(world: World, tx: bytes, holder: str, folder: Path) -> Path:
     answer = delivered(world, tx, holder)
     share.holder(holder, world.at).shelf.get(answer.package, path, answer.size)
     return path
-
-
-def table(opened: Opened, name: str) -> Any:
-    """A table of an opened package."""
-    import pyarrow.parquet as pq
-
-    with opened.file(f"tables/{name}.parquet") as stream:
-        return pq.read_table(stream).to_pandas()
 
 
 def test_each_holder_exports_the_records_of_its_own_patients_who_permit_it(world: World, tmp_path: Path) -> None:
@@ -87,3 +80,22 @@ def test_the_regulator_reads_from_blocks_alone_who_received_what_and_why(world: 
     assert not theirs.given
     later = accesses(world.at.replica("health-commission"), range(theirs.height, theirs.height + 1))
     assert [one.request for one in later] == [refused]
+
+
+def test_a_package_is_laid_out_only_once_a_block_holds_its_announcement(world: World, tmp_path: Path) -> None:
+    world.say(EAST, range(20))
+    tx = world.submit(world.request(EAST))
+    assert share.share(EAST, tx.hex(), world.at) == "delivered"
+    share.due(EAST, world.at)
+    announced = share.holder(EAST, world.at).offered(tx)
+    assert announced is not None
+    with pytest.raises(NotYet):
+        share.holder(EAST, world.at).shelf.get(announced.package, tmp_path / "early.xld", announced.size)
+    world.grow()
+    share.due(EAST, world.at)
+    fetched(world, tx, EAST, tmp_path)
+    world.offer(RESEARCH, Received, request=tx, holder=institution_id(EAST), package=announced.package)
+    world.grow()
+    share.due(EAST, world.at)
+    with pytest.raises(NotYet):
+        share.holder(EAST, world.at).shelf.get(announced.package, tmp_path / "late.xld", announced.size)
