@@ -17,6 +17,12 @@ from console.screen import quiet_libraries, say
 if TYPE_CHECKING:
     from sharing.audit import Access
 
+_ROWS = {
+    "rows raised": "called rows back",
+    "rows recut": "cut the dataset anew, without them",
+    "rows replaced": "put the new package in place of the old one",
+    "rows deleted": "deleted the dataset",
+}
 #: The region's time, as people there read it.
 _REGION = timedelta(hours=8)
 
@@ -50,7 +56,7 @@ def audit(
         return
     for one in found:
         say("\n".join(_told(one)))
-    say(f"{len(found)} request{'' if len(found) == 1 else 's'}")
+    say(counted(len(found), "request"))
 
 
 def _told(one: Access) -> Iterator[str]:
@@ -75,10 +81,18 @@ def _decided(one: Access) -> str:
 
 def _said(fact: dict[str, Any]) -> str:
     if fact["what"] == "delivered":
-        return f"delivered {fact['records']} records, package {fact['package'][:16]}"
+        return f"delivered {counted(fact['records'], 'record')}, package {fact['package'][:16]}"
+    if fact["what"] in _ROWS:
+        whose = f" of at most {counted(fact['persons'], 'person')}" if fact["persons"] else ""
+        return _ROWS[fact["what"]] + whose
     if fact["what"] == "received":
         return f"received package {fact['package'][:16]}"
     return f"{fact['what']}{': ' + fact['reason'] if fact.get('reason') else ''}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _time(milliseconds: int) -> str:
