@@ -1,4 +1,4 @@
-"""`xinglin dataset audit` and `recut`: who received what and why; and a dataset without the rows called back."""
+"""`xinglin dataset audit`, `exports`, `recut`: who received what and why; how far exports are; rows called back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from console.exits import REFUSED, fail, print_json, sentences
 from console.ledger import Json, Whose, longest
 from console.motions import Institution, acting
 from console.records import site
-from console.screen import quiet_libraries, say
+from console.screen import columns, quiet_libraries, say
 
 if TYPE_CHECKING:
     from sharing.audit import Access
@@ -125,3 +125,22 @@ def recut(
         print_json(facts)
     else:
         say(f"{finished.records} records are in package {finished.package.hex()[:16]}; the next block tells who asked")
+
+
+def exports(as_json: Json = False) -> None:
+    """Show how far the exports of this machine's holders are: counts and reasons, no patients' data."""
+    from console.records import vaults
+
+    with sentences(), quiet_libraries():
+        found = [(name, one) for name, vault in vaults(site()) for one in vault.exports.all()]
+    if as_json:
+        print_json(
+            [
+                {"holder": name, "request": one.request, "state": one.state, "done": one.done, "parts": one.parts,
+                 "reason": one.reason, "since": one.since, "at": one.at, **one.facts}
+                for name, one in found
+            ]
+        )  # fmt: skip
+        return
+    rows = [(name, one.request[:16], one.state, f"{one.done} of {one.parts}", one.reason) for name, one in found]
+    say(columns(("holder", "request", "state", "parts", "reason"), rows) if rows else "nothing was exported here")

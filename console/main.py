@@ -29,6 +29,7 @@ from console import (
 )
 
 dataset.app.command("audit")(dataset_audit.audit)
+dataset.app.command("exports")(dataset_audit.exports)
 dataset.app.command("recut")(dataset_audit.recut)
 
 app = typer.Typer(

@@ -13,6 +13,7 @@ import orjson
 from schemas.sharing import Demands
 from sharing.deidentify import Report
 from sharing.export.part import PERSON, RECORD, Part
+from sharing.export.quality import Quality
 from sharing.export.resources import Resources
 from sharing.package.manifest import Table
 from sharing.risk import Gate, Plan, Together
@@ -43,6 +44,7 @@ class Packed:
         excluded: What was left out, over all parts, by stage and reason.
         risk: What the gate did to each table.
         report: What de-identification dropped and changed.
+        quality: How complete the tables are.
     """
 
     tables: list[Table] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Packed:
     excluded: Counter[tuple[str, str]] = field(default_factory=Counter)
     risk: dict[str, Any] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
+    quality: Quality = field(default_factory=Quality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,8 @@ def pack(
     packed.risk = planned.report()
     if beside is not None and beside.left_out:
         packed.excluded["risk", "resources"] += beside.left_out
+    with writer.sealed("quality.json", JSON) as stream:
+        stream.write(as_json(packed.quality.as_dict(packed.excluded)))
     writer.plain("dictionary.json", JSON, as_json({one.name: dictionary(one) for one in views}))
     writer.plain("risk.json", JSON, as_json(packed.risk))
     return packed
@@ -151,6 +156,7 @@ def _write(part: Part, tables: Mapping[str, _Table], beside: Resources | None, p
     for name, batches in part.tables.items():
         for batch in batches:
             kept = tables[name].write(batch)
+            packed.quality.add(name, kept, tables[name].schema.names)
             used.update(kept.column(RECORD).to_pylist())
             packed.persons.update(kept.column(PERSON).to_pylist())
             if left := batch.num_rows - kept.num_rows:

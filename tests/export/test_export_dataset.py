@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ def test_each_holder_exports_the_records_of_its_own_patients_who_permit_it(world
         values, persons = table(opened, "values"), table(opened, "people")
         assert len(values) == 3 * people
         assert values["patient"].nunique() == people
+        quality = json.loads(opened.read("quality.json"))
+        assert quality["tables"]["values"]["rows"] == 3 * people
+        assert quality["tables"]["values"]["columns"]["code"] == {"filled": 3 * people, "filled_thousandths": 1_000}
+        assert {"stage": "consent", "reason": "no-statement", "count": 4 * (60 - people)} in quality["left_out"]
         everything = values.to_csv() + persons.to_csv()
         assert NAME not in everything
         assert EAST not in everything
