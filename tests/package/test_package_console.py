@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from package_world import ASKER, HOLDER, OTHER, DatasetRegion, Delivered, dataset_region, deliver, request_file
-
-sys.path.append(str(Path(__file__).parents[1] / "console"))
-
 from console_run import Done, run_here
+from package_world import ASKER, HOLDER, OTHER, DatasetRegion, Delivered, dataset_region, deliver, request_file
 
 from ledger.agreement.votes import VoteStore
 from ledger.chain.state import DELIVERY

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from founded import founded_site
-
-sys.path.append(str(Path(__file__).parents[1] / "console"))
-
 from console_run import ROOT
+from founded import founded_site
 
 from dags.steps.site import Site
 from schemas.home import Home

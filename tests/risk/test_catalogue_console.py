@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "console"))  # the command is run as its own tests run it
-
 from catalogue_world import HAEMOGLOBIN, NAME, observation, patient, seal
 from console_run import run_here
 from founded import opened_site

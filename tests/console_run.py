@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from console.main import app
 from dags.steps.site import site as opened_site
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 WIDTH = {"COLUMNS": "80"}
 
 
