@@ -215,13 +215,14 @@ METHODS: dict[str, list[tuple[Callable[[World], bytes], Call]]] = {
     ],
     "observe": [(lambda world: world.votes[0], lambda world, data: world.node.observe([data]))],
     "fate": [(lambda world: world.submission[0], lambda world, data: world.node.fate(data).height)],
+    "sign_manifest": [(lambda _: bytes(32), lambda world, data: world.node.sign_manifest(data, bytes(32)))],
     "decrypt": [(lambda world: world.sealed, lambda world, data: world.node.decrypt(data))],
     "prove": [(lambda _: bytes(16), lambda world, data: _prove(world, data))],
 }  # fmt: skip
 #: Methods that are shown nothing of others.
 OWN = {
     "height", "is_voter", "halted", "next_seq", "heading", "sign", "submit", "producer", "is_producer", "verify_chain",
-    "public", "cosign",
+    "public", "cosign", "sign_catalogue",
 }  # fmt: skip
 
 
