@@ -19,6 +19,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, UserIden
 from pynetdicom.presentation import PresentationContext
 
 from connectors.errors import Retry, Stop
+from connectors.pacs.checkpoint import hold_firmly
 from schemas.errors import ConfigurationError
 
 # The library logs what it sends and receives, patients' names included, unless it is told not to.
@@ -102,7 +103,7 @@ class Peer:
             tls_args=(self.tls, self.host) if self.tls else None, evt_handlers=bound,
         )  # fmt: skip
         if association.is_established:
-            return association
+            return hold_firmly(association)
         if association.is_rejected:
             raise self._rejected(association)
         secured = " TLS" if self.tls else ""

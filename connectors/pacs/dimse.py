@@ -244,7 +244,9 @@ class DimseSession:
             raise Stop("the archive does not take C-FIND from us; have the right to query given") from None
         found = []
         for status, identifier in responses:
-            if _judge(status, "C-FIND") in _PENDING and identifier is not None:
+            if _judge(status, "C-FIND") in _PENDING:
+                if identifier is None:  # passing over it would lose a study without a word
+                    raise Stop("the archive answered C-FIND with what is no data set; have its log looked at")
                 found.append(answer(identifier, keys))
         return found
 
