@@ -98,7 +98,7 @@ def text(done: Done) -> str:
 def test_every_institution_is_listed_with_seat_jail_votes_and_score(here: Xinglin) -> None:
     lines = text(here("credit")).splitlines()
     assert lines[0] == "block 6; the next is of epoch 1"
-    rows = {line.split()[0]: line.split()[1:] for line in lines[3:9]}
+    rows = {line.split()[0]: line.split()[1:] for line in lines[3:11]}
     assert rows[DISTRICT] == ["B", "member", "suspended", "to", "epoch", "4", "0", "12"]
     assert rows[EAST][:4] == ["A", "producer", "producer", "-"]
     assert rows["health-commission"] == ["R", "auditor", "auditor", "-", "0", "600"]

@@ -83,7 +83,7 @@ def test_status_tells_each_source_and_the_chain(here: Xinglin, at: Site) -> None
     assert re.search(rf"^{LAB} +{totals.received} +{totals.sealed} +", said, re.MULTILINE)
     assert "lab-centre: " in said
     assert "0 wait for a block" in said
-    assert "chain: block 1 on 6 replicas" in said
+    assert "chain: block 1 on 8 replicas" in said
 
 
 @pytest.mark.parametrize("command", WITH_JSON, ids=" ".join)
@@ -223,7 +223,7 @@ def test_a_stored_record_that_is_not_the_signed_one_is_named_and_not_proved(
 
 
 def test_a_changed_replica_is_named_by_verify_and_the_others_hold(here: Xinglin, at: Site) -> None:
-    assert text(here("ledger", "verify")).count(": holds\n") == 6
+    assert text(here("ledger", "verify")).count(": holds\n") == 8
     blocks = at.client["ledger_nursing-home"]["blocks"]
     before = blocks.find_one({"_id": 1})
     assert before is not None
@@ -233,7 +233,7 @@ def test_a_changed_replica_is_named_by_verify_and_the_others_hold(here: Xinglin,
     try:
         done = here("ledger", "verify")
         assert done.code == 1
-        assert done.output.decode().count(": holds\n") == 5
+        assert done.output.decode().count(": holds\n") == 7
         assert re.search(r"^nursing-home .+: block 1: ", done.output.decode(), re.MULTILINE)
         assert json.loads(here("ledger", "verify", "--json").output)["nursing-home"]["ok"] is False
     finally:

@@ -77,8 +77,10 @@ def first(xinglin: Command) -> str:
 
 def test_the_first_demo_accounts_for_every_message_and_verifies_the_chain(first: str) -> None:
     assert "✓ account" in first
-    assert "✓ chain: 6 replicas" in first
+    assert "✓ chain: 8 replicas" in first
     assert "✓ sample" in first
+    assert "✓ datasets: 2 packages verified" in first
+    assert "Refused: the same, asked by insurer: not permitted" in first
     assert "✗" not in first
     assert re.search(r"confirmed by .* of 12 votes", first)
     assert re.search(r"Airflow +http://127\.0\.0\.1:\d+ +user admin +password \S+", first)
@@ -89,7 +91,7 @@ def test_the_page_about_the_ledger_shows_every_node_of_the_demo(first: str, xing
     airflow = Airflow(home, int((xinglin.home / "airflow.port").read_text(encoding="ascii")))
     with airflow.client() as client:
         page = client.get("/xinglin/ledger").text
-    assert page.count("up to date") == 6 and "东城医院" in page and 'role="alert"' not in page
+    assert page.count("up to date") == 8 and "东城医院" in page and 'role="alert"' not in page
 
 
 def identities(messages: int) -> set[str]:
