@@ -30,8 +30,8 @@ up: $(READY)  ## Keep the region running, with the Airflow interface
 down: $(READY)  ## Stop it; everything it holds stays
 	@$(BIN)/xinglin down
 
-test: $(READY)  ## Every test
-	@$(BIN)/python -m pytest
+test: $(READY)  ## Every test, on two cores side by side
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-services: $(READY)  ## The tests against PostgreSQL, MariaDB, Orthanc and Mosquitto, installed and started for them
 	@$(BIN)/python deploy/services.py

@@ -19,11 +19,18 @@ time.tzset()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked services run where they are asked for, and fail there without their servers."""
+    """Tests marked services run where they are asked for, and fail there without their servers.
+
+    Where several processes share the tests, a file stays with one, and so do all that start a whole region: regions have
+    ports in common.
+    """
     if "services" not in str(config.getoption("markexpr")):
         left = [one for one in items if one.get_closest_marker("services")]
         config.hook.pytest_deselected(items=left)
         items[:] = [one for one in items if one not in left]
+    for one in items:
+        region = one.path.is_relative_to(ROOT / "tests" / "region")
+        one.add_marker(pytest.mark.xdist_group("region" if region else str(one.path)))
 
 
 @pytest.fixture(scope="session")
