@@ -21,7 +21,7 @@ time.tzset()
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked services run where they are asked for, and fail there without their servers.
 
-    Where several processes share the tests, a file stays with one, and so do all that start a whole region: regions have
+    Where several processes share the tests, a file stays with one, and so do all that start a region: regions have
     ports in common.
     """
     if "services" not in str(config.getoption("markexpr")):
