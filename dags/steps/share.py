@@ -11,6 +11,7 @@ from ledger.messages.delivery import DeliveryState, allowed_request
 from sharing.export import standing
 from sharing.export.holder import Holder
 from sharing.export.run import Export
+from sharing.outgoing import Outgoing
 from sharing.package.shelf import Shelf
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,11 @@ def holder(institution: str, at: Site) -> Holder:
     """Return an institution of this machine as one that exports."""
     folder = at.home.path / "exports" / institution
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    node = at.node(institution)
     return Holder(
-        institution, at.vault(institution), at.keystore(institution), at.node(institution), at.replica(institution),
-        at.exchange, Shelf(at.client["xinglin_exchange"]), folder,
+        institution, at.vault(institution), at.keystore(institution), node, at.replica(institution),
+        at.exchange, Outgoing(at.client[f"xinglin_{institution}"], node, at.exchange),
+        Shelf(at.client["xinglin_exchange"]), folder,
     )  # fmt: skip
 
 
@@ -49,7 +52,7 @@ def _settle(one: Holder) -> int:
             continue
         answer = DeliveryState.decode(stored)
         here = Export(one, tx_id, allowed_request(ledger, tx_id)).lay_out(answer.package)
-        reason = "" if here else "the announced package is not here any more; cut it anew: xinglin dataset recut"
+        reason = "" if here else "the announced package is lost here; the requester has to ask anew, with a new request"
         one.vault.exports.note(
             progress.request, "delivered", done=progress.parts, parts=progress.parts, reason=reason,
             height=answer.height,

@@ -1,22 +1,24 @@
-"""The institution that exports, as it is opened on its own machine, and its answer to a request."""
+"""The institution that exports, as it is opened on its own machine."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ledger.chain.transactions import open_transaction
 from ledger.chain.validators import institution_id
-from ledger.errors import Refused
-from ledger.messages.delivery import Delivered
+from sharing.errors import NotYet
 
 if TYPE_CHECKING:
     from ledger.chain.replica import Replica
     from ledger.chain.transaction import Transaction
     from ledger.exchange import Exchange
     from ledger.notary import Notary
+    from sharing.outgoing import Outgoing, Sent
     from sharing.package.shelf import Shelf
     from vault.keystore import FileKeystore
     from vault.store import Vault
@@ -33,6 +35,7 @@ class Holder:
         node: Its node, which signs.
         replica: Its replica.
         exchange: Where institutions leave each other bytes.
+        outgoing: What it signed: each answer once, whoever is killed.
         shelf: Where packages are fetched.
         folder: Its own, for sealed work.
     """
@@ -43,6 +46,7 @@ class Holder:
     node: Notary
     replica: Replica
     exchange: Exchange
+    outgoing: Outgoing
     shelf: Shelf
     folder: Path
 
@@ -51,31 +55,22 @@ class Holder:
         """Its id on the chain."""
         return institution_id(self.id)
 
-    def offer(self, kind: type[Transaction], **fields: Any) -> bytes:
-        """A message of this institution's is signed and offered to the next block; returns its id."""
-        draft = kind(**self.node.heading(), **fields)
-        self.exchange.post_submission(self.node.sign(draft), b"")
-        return draft.tx_id
+    def offer(self, name: str, kind: type[Transaction], **fields: Any) -> Sent:
+        """Return the message that stands under a name: signed before, or signed and offered to the next block now."""
+        return self.outgoing.offer(name, lambda: (kind(**self.node.heading(), **fields), {}))
 
-    def answer(self, request: bytes, answer: str, **fields: Any) -> bytes:
-        """The answer to a request is offered to the next block; returns its id.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process of this machine exports for this institution meanwhile.
 
-        Args:
-            request: Id of the ACCESS_REQ.
-            answer: One of ``delivery.ANSWERS``.
-            **fields: The others of ``Delivered``.
+        Raises:
+            NotYet: Another does.
         """
-        return self.offer(Delivered, request=request, answer=answer, **fields)
-
-    def offered(self, request: bytes) -> Delivered | None:
-        """Return the answer to a request that waits for a block already, by this call or one that was killed."""
-        return next((one for one in self._waiting() if (one.request, one.sender) == (request, self.party)), None)
-
-    def _waiting(self) -> Iterator[Delivered]:
-        for data in self.exchange.transactions():
-            try:
-                found = open_transaction(data)
-            except Refused:
-                continue  # anyone may list anything there
-            if isinstance(found, Delivered) and found.expiry_height > self.replica.view.head.height:
-                yield found
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise NotYet("another process exports for this institution; try again once it is done") from None
+        finally:
+            os.close(handle)

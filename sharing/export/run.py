@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.messages.delivery import forbidden
+from ledger.messages.delivery import GIVEN, Delivered, forbidden
 from ledger.messages.notice import RECUT, Notice
 from ledger.messages.request_state import RequestState
 from schemas.sharing import Excluded
@@ -91,18 +91,20 @@ class Export:
             NotYet: Patients changed their minds as fast as records were cut.
             OSError: The disk is full; what was done stays and is gone on with.
         """
-        if (before := self.holder.offered(self.tx_id)) is not None:
-            return before.answer
+        with self.holder.alone():
+            return self._run()
+
+    def _run(self) -> str:
+        if (before := self.holder.outgoing.find(self._message)) is not None and isinstance(before.opened, Delivered):
+            return before.opened.answer
         try:
             finished, packed = self._package()
         except (Refused, RiskTooHigh) as refusal:
             return self._refuse(refusal)
         self._note("offered", package=finished.package.hex(), records=finished.records, persons=len(packed.persons))
-        self.holder.answer(
-            self.tx_id, "delivered", package=finished.package, manifest=finished.manifest,
-            records=finished.records, size=finished.size,
-        )  # fmt: skip
-        return "delivered"
+        return self._answer(
+            GIVEN, package=finished.package, manifest=finished.manifest, records=finished.records, size=finished.size
+        )
 
     def lay_out(self, package: bytes) -> bool:
         """The announced package is on the shelf, now that its DELIVERED is final, and no work is left here.
@@ -113,7 +115,7 @@ class Export:
             package: SM3 of it, as the chain has it.
 
         Returns:
-            Whether it was here; else only ``recut`` can give the requester anything.
+            Whether it was here; where the disk lost it the requester has to ask anew.
         """
         here = self.path.is_file() and self.holder.shelf.put(self.path) == package
         self.clear()
@@ -127,13 +129,13 @@ class Export:
             RiskTooHigh: Who is left could be recognised; the requester must delete the dataset.
             NotYet: As ``run``.
         """
-        finished, _ = self._package()
-        self.holder.shelf.put(finished.path)
-        self.holder.offer(
-            Notice, request=self.tx_id, holder=self.holder.party, step=RECUT, package=finished.package,
-            manifest=finished.manifest,
-        )  # fmt: skip
-        self.clear()
+        with self.holder.alone():
+            finished, _ = self._package()
+            self.holder.shelf.put(finished.path)
+            self.clear()
+        notice = {"request": self.tx_id, "holder": self.holder.party, "step": RECUT}
+        name = f"recut/{self.tx_id.hex()}/{finished.package.hex()}"
+        self.holder.offer(name, Notice, **notice, package=finished.package, manifest=finished.manifest)
         return finished
 
     def _package(self) -> tuple[Finished, Packed]:
@@ -272,7 +274,15 @@ class Export:
         log.info("export: refused by the rule %s", rule)
         self._note("refused", reason=str(refusal))
         self.clear()
-        self.holder.answer(self.tx_id, answer)
+        return self._answer(answer)
+
+    @property
+    def _message(self) -> str:
+        """What the answer is kept under."""
+        return f"dataset/{self.tx_id.hex()}"
+
+    def _answer(self, answer: str, **fields: Any) -> str:
+        self.holder.offer(self._message, Delivered, request=self.tx_id, answer=answer, **fields)
         return answer
 
     def clear(self) -> None:

@@ -21,8 +21,9 @@ from ledger.messages.erasure import erased
 from ledger.messages.request_state import RequestState
 from shangmi import PublicKey, sm3
 from sharing.consent import Cutter
+from sharing.outgoing import Document, Sent
 from sharing.record.answer import Terms, seal
-from sharing.record.desk import Desk, Document, Sent
+from sharing.record.desk import Desk
 from vault.errors import Erased, Tampered, Unknown
 from vault.records import Released
 from vault.store import Vault

@@ -16,8 +16,9 @@ from ledger.chain.working_state import WorkingState
 from ledger.messages.erasure import DIRECTORY, REASONS, Erase, RecordKey, erased, portions
 from shangmi import sm3
 from sharing.errors import Refused
+from sharing.outgoing import Document
 from sharing.record.answering import take_back
-from sharing.record.desk import Desk, Document
+from sharing.record.desk import Desk
 from vault.store import Erasure, Vault
 
 #: Why a record may be erased; ``directory`` purges summaries alone and erases nothing.

@@ -20,7 +20,7 @@ from ledger.messages.asked import SelectionAsked
 from ledger.messages.consent import Consent
 from ledger.messages.provisions import Provision
 from schemas.records import RawRecord, Resource
-from schemas.sharing import Cohort, DatasetRequest, Demands, Ethics
+from schemas.sharing import Code, Cohort, DatasetRequest, Demands, Ethics
 from shangmi import sm3
 from sharing.package import Opened
 from sharing.request import desk, write_request
@@ -33,6 +33,8 @@ LOINC = "http://loinc.org"
 CREATININE, GLUCOSE = "2160-0", "2345-7"
 WHEN = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 NAME = "欧阳䶮"
+#: Everybody has one of these.
+MEASURED = Cohort(criteria=((Code(LOINC, CREATININE), Code(LOINC, GLUCOSE)),))
 PERMIT = Provision(permits=True, purposes=frozenset({"research"}))
 
 VALUES: dict[str, Any] = {
@@ -152,7 +154,7 @@ class World:
         """A request of the research institute's."""
         made = DatasetRequest(
             self.at.genesis.chain_id, "Creatinine and glucose", RESEARCH, tuple(sorted(holders)), "research", "", b"",
-            Cohort(), {one["name"]: dict(one) for one in views}, "gbt-37964", Demands(suppression=200), False, 10_000,
+            MEASURED, {one["name"]: dict(one) for one in views}, "gbt-37964", Demands(suppression=200), False, 10_000,
             Ethics("Ethics committee", "2026-17", (date(2026, 1, 1), date(2027, 1, 1)), sm3(b"approval")),
             date(2026, 11, 20), date(2027, 11, 20), random.randbytes(16),
         )  # fmt: skip

@@ -11,7 +11,7 @@ from export_world import COMMITTEE, EAST, INSURER, NAME, PEOPLE, RESEARCH, VALUE
 from dags.steps import share
 from ledger.chain.state import DELIVERY
 from ledger.chain.validators import institution_id
-from ledger.messages.delivery import DeliveryState, Received
+from ledger.messages.delivery import Delivered, DeliveryState, Received
 from sharing.audit import accesses
 from sharing.errors import NotYet
 from sharing.package import open_package
@@ -92,8 +92,10 @@ def test_a_package_is_laid_out_only_once_a_block_holds_its_announcement(world: W
     tx = world.submit(world.request(EAST))
     assert share.share(EAST, tx.hex(), world.at) == "delivered"
     share.due(EAST, world.at)
-    announced = share.holder(EAST, world.at).offered(tx)
-    assert announced is not None
+    sent = share.holder(EAST, world.at).outgoing.find(f"dataset/{tx.hex()}")
+    assert sent is not None
+    announced = sent.opened
+    assert isinstance(announced, Delivered)
     with pytest.raises(NotYet):
         share.holder(EAST, world.at).shelf.get(announced.package, tmp_path / "early.xld", announced.size)
     world.grow()
