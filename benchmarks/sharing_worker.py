@@ -26,7 +26,7 @@ from ledger.carrier import Carrier, carry_block
 from ledger.chain.transactions import open_transaction
 from ledger.messages.delivery import allowed_request
 from schemas.records import RawRecord, Resource
-from schemas.sharing import Cohort, DatasetRequest, Demands
+from schemas.sharing import Code, Cohort, DatasetRequest, Demands
 from sharing.deidentify import Deidentifier
 from sharing.export import run, standing
 from sharing.package import verify
@@ -101,7 +101,8 @@ def ask(at: Site, *holders: str) -> dict[str, Any]:
     """Have the regulator ask; its rules need no committee."""
     today = date(2026, 11, 20)
     request = DatasetRequest(
-        at.genesis.chain_id, "Benchmark", REGULATOR, tuple(sorted(holders)), "public-health", "", b"", Cohort(),
+        at.genesis.chain_id, "Benchmark", REGULATOR, tuple(sorted(holders)), "public-health", "", b"",
+        Cohort(criteria=(tuple(Code("http://loinc.org", one) for one in TESTS),)),
         {one: dict(library()[one]) for one in VIEWS}, "gbt-37964", Demands(suppression=50), False, 900_000, None,
         today, today + timedelta(365), bytes(16),
     )  # fmt: skip

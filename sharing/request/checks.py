@@ -75,8 +75,8 @@ def require_answerable(request: DatasetRequest, state: RequestState) -> None:
         state: What the chain holds of the request that names the file's digest.
 
     Raises:
-        Refused: The requester had the chain judge something else than people read, or the file demands less of a table
-            than the region does, whoever signed it.
+        Refused: The requester had the chain judge something else than people read, or the file asks for everything or
+            demands less of a table than the region does, whoever signed it.
     """
     agrees = {
         "requester": institution_id(request.requester) == state.requester,
@@ -88,7 +88,7 @@ def require_answerable(request: DatasetRequest, state: RequestState) -> None:
     }
     if wrong := [name for name, holds in agrees.items() if not holds]:
         raise Refused("request file", f"the chain was asked something else than the file says about {', '.join(wrong)}")
-    if weak := list(_demands(request)):
+    if weak := [*_cohort(request.cohort, request.made), *_demands(request)]:
         raise Refused(weak[0].rule, "; ".join(map(str, weak)))
 
 
