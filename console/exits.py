@@ -33,8 +33,6 @@ def print_json(value: Any) -> None:
 @contextmanager
 def sentences() -> Iterator[None]:
     """Turn the errors that a person can act on into one sentence and exit code 1."""
-    from pymongo.errors import OperationFailure, PyMongoError
-
     from connectors.errors import ConnectorError
     from console.region.errors import RegionError
     from dags.steps.errors import Stop
@@ -48,8 +46,14 @@ def sentences() -> Iterator[None]:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}")
-    except OperationFailure as error:
-        fail(f"the database refuses (code {error.code}); see the rights of the account in MONGODB_URI")
-    except PyMongoError as error:
+    except _database_errors() as error:
         # A driver's text may hold the address with its password.
+        if (code := getattr(error, "code", None)) is not None:
+            fail(f"the database refuses (code {code}); see the rights of the account in MONGODB_URI")
         fail(f"the database does not answer ({type(error).__name__}); see MONGODB_URI, or `xinglin up`")
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Return the driver's family of errors; none where nobody has loaded it, as in the base installation."""
+    driver = sys.modules.get("pymongo.errors")
+    return () if driver is None else (driver.PyMongoError,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from console import (
@@ -27,6 +29,7 @@ from console import (
     source,
     view,
 )
+from console.exits import USAGE
 
 dataset.app.command("audit")(dataset_audit.audit)
 dataset.app.command("exports")(dataset_audit.exports)
@@ -66,8 +69,13 @@ app.add_typer(request.app, name="request")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what the base installation lacks is named."""
+    try:
+        app()
+    except ModuleNotFoundError as missing:
+        name = (missing.name or str(missing)).partition(".")[0]
+        print(f"xinglin: this needs {name}, which comes with: pip install 'xinglin[region]'", file=sys.stderr)  # noqa: T201
+        sys.exit(USAGE)
 
 
 if __name__ == "__main__":

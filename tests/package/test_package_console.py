@@ -200,10 +200,30 @@ main()
 """
 
 
-def test_verify_and_open_run_in_a_base_installation(world: World, tmp_path: Path) -> None:
+def in_base(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command where only the base installation's libraries are, and no network."""
     from test_package_verify import REGION_ONLY
 
     missing = tuple(one for one in REGION_ONLY if one != "pydantic")  # the command line's own library has it
+    return subprocess.run(
+        [sys.executable, "-c", BASE.format(blocked=missing), *arguments], capture_output=True, check=False, timeout=60,
+        cwd=tmp_path, text=True,
+        env={"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]), "HOME": str(tmp_path)},
+    )  # fmt: skip
+
+
+def test_a_base_installation_projects_and_deidentifies_and_names_what_it_lacks(tmp_path: Path) -> None:
+    lines = tmp_path / "p.ndjson"
+    lines.write_text('{"resourceType":"Patient","id":"a","gender":"male","birthDate":"1970-05-01"}\n')
+    assert '"birth_year":"1970"' in in_base(tmp_path, "view", "patients", lines.name).stdout
+    assert '"gender":"male"' in in_base(tmp_path, "deidentify", lines.name).stdout.replace(" ", "")
+    done = in_base(tmp_path, "batches")
+    assert done.returncode == 2
+    assert "pip install 'xinglin[region]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verify_and_open_run_in_a_base_installation(world: World, tmp_path: Path) -> None:
     key, password = tmp_path / "k.pem", tmp_path / "password"
     key.write_bytes(world.region.keys[ASKER].to_pem(PASSWORD))
     password.write_bytes(PASSWORD)
@@ -213,11 +233,7 @@ def test_verify_and_open_run_in_a_base_installation(world: World, tmp_path: Path
         ["open", str(world.made.finished.path), *anchor, "--key", str(key), "--password-file", str(password), "--out",
          str(tmp_path / "out")],
     ):  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", BASE.format(blocked=missing), "dataset", *arguments], capture_output=True,
-            check=False, timeout=60, cwd=tmp_path, text=True,
-            env={"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]), "HOME": str(tmp_path)},
-        )  # fmt: skip
+        done = in_base(tmp_path, "dataset", *arguments)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "patients.parquet").exists()
 
