@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -149,13 +150,21 @@ def to_arrow(column: Column, values: Sequence[Any], fault: Callable[[int, Fault]
     """
     import pyarrow as pa
 
-    ready, type_ = _HELD[column.held][1], column.arrow()
-    if not column.collection and ready.issuperset(map(type, values)):
-        try:
-            return pa.array(values, type_)
-        except (pa.ArrowException, OverflowError, UnicodeError):
-            pass  # one of them is beyond what the type holds; which one is found below
-    made = []
+    if column.collection or not _HELD[column.held][1].issuperset(map(type, values)):
+        return _one_by_one(column, values, fault)
+    try:
+        return pa.array(values, column.arrow())
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        # Arrow refuses the whole and does not say for which value: either one is beyond what the type holds, or it is
+        # a whole number that no double has exactly and that becomes the nearest one.
+        return _one_by_one(column, values, fault)
+
+
+def _one_by_one(column: Column, values: Sequence[Any], fault: Callable[[int, Fault], Exception]) -> pa.Array:
+    """Return the values of a column, each converted by itself; the first that does not fit raises its own fault."""
+    import pyarrow as pa
+
+    made, type_ = [], column.arrow()
     for at, value in enumerate(values):
         try:
             made.append(_cell(column, value))
@@ -205,7 +214,7 @@ def _to_boolean(value: Any, column: Column) -> bool:
 
 
 def _to_integer(value: Any, column: Column) -> int:
-    if not number(value) or value != int(value):
+    if not number(value) or not isfinite(value) or value != int(value):
         raise _clash(value, column, "whole numbers")
     return int(value)
 

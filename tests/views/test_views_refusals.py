@@ -172,6 +172,8 @@ def test_resource_that_does_not_fit_is_named_by_its_number_without_its_values(pa
         ("boolean", "true", "column a holds booleans, and a text came"),
         ("integer", 2.5, "column a holds whole numbers, and a number came"),
         ("integer", 2**31, "a value is beyond what int32 holds"),
+        ("integer", float("nan"), "column a holds whole numbers, and a number came"),
+        ("integer", float("-inf"), "column a holds whole numbers, and a number came"),
         ("decimal", True, "column a holds numbers, and a boolean came"),
         ("decimal", {"value": 1}, "column a holds numbers, and an element came"),
         ("Coding", "x", "column a holds elements (Coding), and a text came"),
@@ -182,6 +184,32 @@ def test_value_of_another_type_than_its_column_is_refused(type_: str, value: Any
     resource = {"resourceType": "Patient", "extension": [{"odd": value}]}
 
     assert refusal(body, [resource]) == f"select[0].column[0].path: {said}"
+
+
+@pytest.mark.parametrize(
+    ("type_", "values", "said"),
+    [
+        ("integer", [1, None, 2**31, 2**40], "a value is beyond what int32 holds"),
+        ("integer64", [1, 2, 2**63, 4], "a value is beyond what int64 holds"),
+        ("decimal", [0.5, 2**60, 10**400], "a value is beyond what double holds"),
+        ("string", ["a", "b", "\ud800", "c"], "a value is beyond what string holds"),
+    ],
+)
+def test_first_value_beyond_its_column_is_found_among_others_of_its_kind(
+    type_: str, values: list[Any], said: str
+) -> None:
+    given = [{"resourceType": "Patient", "extension": [{"odd": value}]} for value in values]
+    with pytest.raises(Unfit) as caught:
+        compile_view(definition("extension.odd", type=type_)).rows(given)
+
+    assert (str(caught.value), caught.value.resource) == (f"select[0].column[0].path: {said}", 2)
+
+
+def test_whole_number_that_no_double_has_becomes_the_nearest_one() -> None:
+    given = [{"resourceType": "Patient", "extension": [{"odd": value}]} for value in (1, 2**53 + 1, 2**70)]
+    batch, _ = compile_view(definition("extension.odd", type="decimal")).rows(given)
+
+    assert batch.column("a").to_pylist() == [1.0, 2.0**53, 2.0**70]
 
 
 def test_condition_that_is_neither_true_nor_false_is_refused() -> None:
