@@ -76,6 +76,9 @@ class Clinic:
         self.at.exchange.post_submission(node.sign(draft), b"")
         return draft.tx_id
 
+    def offered(self) -> list[bytes]:
+        return list(self.at.exchange.transactions())
+
     def state(self, patient: str) -> ConsentState | None:
         place = EAST + self.at.vault("hospital-east").summaries.patient(patient)
         found = self.at.replica("hospital-east").view.state(CONSENT, place)
@@ -221,8 +224,11 @@ def test_a_paper_campaign_is_filed_line_by_line_and_again_without_effect(clinic:
 def test_a_file_that_is_no_table_is_unreadable_and_nothing_is_filed(clinic: Clinic, content: bytes) -> None:
     path = clinic.folder / "broken.csv"
     path.write_bytes(content)
-    clinic("grant", "--many", path, *ON_PAPER, code=3)
-    clinic("grant", "--many", clinic.folder / "missing.csv", code=3)
+    before = clinic.offered()
+    told = clinic("grant", "--many", path, *ON_PAPER, code=3).told
+    assert told.startswith("xinglin: ") and "broken.csv" in told
+    assert "missing.csv" in clinic("grant", "--many", clinic.folder / "missing.csv", code=3).told
+    assert clinic.offered() == before
 
 
 def test_withdrawing_names_the_datasets_and_their_holder_is_told_and_answers(clinic: Clinic) -> None:
@@ -272,6 +278,6 @@ def test_withdrawing_names_the_datasets_and_their_holder_is_told_and_answers(cli
 def test_what_cannot_be_done_is_told_and_nothing_is_offered(
     clinic: Clinic, arguments: tuple[str, ...], code: int
 ) -> None:
-    before = len(list(clinic.at.exchange.transactions()))
+    before = clinic.offered()
     clinic(*arguments, code=code)
-    assert len(list(clinic.at.exchange.transactions())) == before
+    assert clinic.offered() == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +78,36 @@ def refused(resource: dict[str, Any]) -> str:
     return str(error.value).removeprefix("fhir-consent: ").split(": ")[0]
 
 
-def test_the_table_keeps_its_schema() -> None:
+def table_faults(*changed: Any) -> list[str]:
+    """The places of the shipped table that its schema refuses, once what stands at the given place is changed."""
     folder = Path(schemas.__file__).parent / "consent"
-    jsonschema.validate(
-        json.loads((folder / "fhir.json").read_text()), json.loads((folder / "fhir.schema.json").read_text())
-    )
+    table, schema = (json.loads((folder / name).read_text()) for name in ("fhir.json", "fhir.schema.json"))
+    if changed:
+        *way, last, value = changed
+        reduce(getitem, way, table)[last] = value
+    return [error.json_path for error in jsonschema.Draft202012Validator(schema).iter_errors(table)]
+
+
+def test_the_table_keeps_its_schema() -> None:
+    assert table_faults() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [
+        (("purposes", 0, "purposes", ["curiosity"]), "$.purposes[0].purposes[0]"),
+        (("purposes", 0, "purposes", []), "$.purposes[0].purposes"),
+        (("bases", 0, "base", "perhaps"), "$.bases[0].base"),
+        (("roles", 0, "as", "onlooker"), "$.roles[0].as"),
+        (("actions", 0, "reason", ""), "$.actions[0].reason"),
+        (("categories", 0, {"system": "http://loinc.org", "code": "59284-0"}), "$.categories[0]"),
+        (("actors", "kind", 3), "$.actors.kind"),
+        (("scope", {}), "$.scope"),
+        (("also", []), "$"),
+    ],
+)
+def test_a_table_that_means_what_no_statement_can_is_refused_by_its_schema(changed: Any, place: str) -> None:
+    assert set(table_faults(*changed)) == {place}
 
 
 def test_an_opt_in_permits_all_but_what_is_denied() -> None:

@@ -68,6 +68,11 @@ def sight(region: RegionSimulation, name: str = HOME) -> Sight | None:
     return VoteStore(region.folder / f"{name}.votes").sight(region.genesis.chain_id)
 
 
+def given_up(region: RegionSimulation, round_: int = 0) -> list[int]:
+    """The rounds of the votes in the exchange that give this round of height 1 up."""
+    return [Vote.decode(vote).ballot.round for vote in region.exchange.votes(1, round_, TIMEOUT)]
+
+
 @contextmanager
 def nothing_changes(region: RegionSimulation) -> Iterator[None]:
     """Votes, first sights, replicas and files are the same afterwards."""
@@ -210,6 +215,7 @@ def test_a_later_round_given_up_by_more_than_a_third_ends_the_wait_too(
         region.exchange.post_vote(1, 1, TIMEOUT, region.node(name).timeout(1, 1, tc))
     assert carrier.place() == (1, 0), "its certificate is not in the exchange"
     carrier.time_out(1, 0)
+    assert given_up(region) == [0]
 
 
 @pytest.mark.parametrize("turn", [-86_400_000, 86_400_000])
@@ -223,6 +229,7 @@ def test_a_wall_clock_set_by_hand_moves_nothing(region: RegionSimulation, machin
         carrier.time_out(1, 0)
     machine.ms += 1
     carrier.time_out(1, 0)
+    assert given_up(region) == [0]
 
 
 def test_a_machine_started_anew_counts_anew(region: RegionSimulation, machine: Machine) -> None:
@@ -242,7 +249,9 @@ def test_a_node_that_lives_for_one_task_remembers_since_when(region: RegionSimul
     for _ in range(SECONDS):
         Carrier(timed(region, machine), region.exchange).place()
         machine.ms += 1_000
+    assert sight(region) == Sight(1, 0, "first", 1_000_000)
     Carrier(timed(region, machine), region.exchange).time_out(1, 0)
+    assert given_up(region) == [0]
 
 
 KILLED = """
@@ -274,6 +283,7 @@ def test_killed_over_its_first_sight_it_has_seen_the_round_or_not(
     assert sight(region) == Sight(1, 0, "first", since)
     machine.ms = since + SECONDS * 1_000
     carrier.time_out(1, 0)
+    assert given_up(region) == [0]
 
 
 def test_a_vote_store_made_before_rounds_had_a_time_takes_them_up(tmp_path: Path) -> None:

@@ -432,5 +432,8 @@ def test_a_draft_can_be_tried_where_there_is_no_chain(desk: Desk, tmp_path: Path
 
 
 def test_what_nobody_asked_is_not_found(desk: Desk) -> None:
-    desk("show", "00" * 32, code=2)
-    desk("show", "abc", code=2)
+    before = desk.offers()
+    for nothing in ("00" * 32, "abc"):
+        done = desk("show", nothing, code=2)
+        assert done.told.startswith(f"xinglin: {nothing}: 0 requests begin so") and done.output == b""
+    assert desk.offers() == before
