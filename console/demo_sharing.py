@@ -97,7 +97,7 @@ def share(at: Site, say: Callable[[str], None]) -> Shared:
 
     request = _request(at, RESEARCHER)
     shared = Shared(request.title)
-    say("patients permit research, a researcher asks, a committee decides")
+    say("patients permit research; a researcher and an insurer ask; two of the committee approve the researcher's")
     shared.filed = {holder: _consents(at, holder) for holder in HOLDERS}
     tx_id, refused = _submit(at, request), _submit(at, _request(at, INSURER))
     for member in COMMITTEE:  # each on its own machine, after reading it: `xinglin request approve`
@@ -105,6 +105,7 @@ def share(at: Site, say: Callable[[str], None]) -> Shared:
     _await(lambda: len(_decisions(at, tx_id, refused)) == 2, "both decisions in a block")
     shared.take_decisions(_decisions(at, tx_id, refused))
     shared.refused = _rules_on(at, _request(at, INSURER))
+    say("a block has decided; each hospital exports its part, and a block announces it")
     _await(lambda: _delivered(at, tx_id) is not None, "every holder's answer on the chain")
     say("the researcher fetches, verifies and opens")
     _receive(at, tx_id, shared)
