@@ -223,7 +223,7 @@ class Export:
             packed = pack(writer, self._views, lambda: self._parts(count), planned, self._resources(selection, count))
             self._check_size(packed)
             writer.plain("deidentification.json", JSON, as_json(packed.report.as_dict()))
-            evidence = gather(holder.replica, self.tx_id, packed.records)
+            evidence = gather(holder.replica, self.tx_id, packed.records, holder=holder.id)
             facts = self._facts(selection, packed)
             return writer.finish(facts, evidence, lambda digest: holder.node.sign_manifest(self.tx_id, digest)), packed
 
