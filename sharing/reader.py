@@ -11,12 +11,12 @@ Needs the base installation alone: no Airflow, no MongoDB, no network.
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from schemas import json_text
 from shangmi import MalformedInput, PrivateKey, WrongKeyOrTampered
 from sharing.errors import Malformed, NotForThisKey
 from sharing.package.manifest import Manifest, Table
@@ -116,9 +116,9 @@ class Dataset:
             Malformed: There is none of this name, or it is no JSON object.
         """
         try:
-            found = json.loads(self._opened.read(name))
-        except (ValueError, RecursionError):
-            raise Malformed(f"{name}: no JSON") from None
+            found = json_text.parse(self._opened.read(name), fractions=True)
+        except json_text.NotStrict as error:
+            raise Malformed(f"{name}: {error}") from None
         if not isinstance(found, dict):
             raise Malformed(f"{name}: expected a JSON object")
         return found

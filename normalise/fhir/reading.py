@@ -7,13 +7,13 @@ one reads, and names are counted: only where fewer came out than went in is the 
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import orjson
 
 from normalise.errors import set_aside
+from schemas import json_text
 
 Body = dict[str, Any]
 
@@ -60,22 +60,13 @@ def _why(content: bytes, error: orjson.JSONDecodeError) -> Exception:
 
 
 def _refuse_twins(content: bytes) -> None:
-    def twins(pairs: list[tuple[str, Any]]) -> Body:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise set_aside(
-                "bad_value", "JSON", "An element stands twice in one object; which is meant cannot be known."
-            )
-        return found
-
     try:
-        json.loads(content, object_pairs_hook=twins, parse_constant=_constant)
-    except (RecursionError, ValueError):
+        json_text.parse(content, fractions=True, depth=DEPTH)
+    except json_text.Twice:
+        message = "An element stands twice in one object; which is meant cannot be known."
+        raise set_aside("bad_value", "JSON", message) from None
+    except json_text.NotStrict:
         raise set_aside("not_fhir", "JSON", "Expected JSON that every parser reads the same way.") from None
-
-
-def _constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _depth(body: Body) -> int:

@@ -20,6 +20,7 @@ import schemas
 from ledger.errors import ProofError
 from ledger.messages.catalogue_word import catalogue_message
 from ledger.proofs.strict_json import MAX_FILE, Fields, parse
+from schemas import json_text
 from shangmi import MalformedInput, PublicKey, sm3
 from sharing.errors import Malformed, Refused
 
@@ -132,7 +133,10 @@ def _validator() -> Draft202012Validator:
 
 
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    try:
+        return json_text.encode(value)
+    except json_text.NotStrict as error:
+        raise Malformed(f"catalogue: {error}") from None
 
 
 def _topic(institution: str) -> str:

@@ -6,7 +6,6 @@ compares, so that one manifest has one digest. No patient's data stand in it.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ledger.encoding import DIGEST, PUBLIC_KEY
 from ledger.errors import ProofError
 from ledger.messages.manifest_word import manifest_message
 from ledger.proofs.strict_json import Fields, parse
+from schemas import json_text
 from schemas.sharing import Excluded
 from shangmi import MalformedInput, PublicKey, sm3
 from sharing.errors import Malformed
@@ -146,8 +146,8 @@ class Manifest:
     sections: tuple[Section, ...]
 
     def encode(self) -> bytes:
-        """Return the canonical bytes."""
-        return canonical(
+        """Return the canonical bytes; NotStrict where a text in it is none."""
+        return json_text.encode(
             {
                 "format": FORMAT,
                 "chain_id": self.chain_id.hex(),
@@ -208,11 +208,6 @@ class Manifest:
         if found.encode() != data:
             raise Malformed("manifest: not in its canonical form")
         return found
-
-
-def canonical(value: Any) -> bytes:
-    """Return the one JSON text of a value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def check_name(name: str) -> str:

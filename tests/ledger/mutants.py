@@ -26,7 +26,7 @@ from ledger.chain import smt, validators, view
 from ledger.chain.execution import Execution, Terms
 from ledger.chain.replica import ReplicaView
 from ledger.encoding import u32
-from ledger.proofs import strict_json
+from schemas import json_text
 from shangmi import sm3
 
 Apply = Callable[[pytest.MonkeyPatch], None]
@@ -332,7 +332,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "the last key wins": Mutant(
         "16", "JSON as signed bytes: the last duplicate counts", "a_proof_names_nothing_itself",
-        replaced(strict_json, "_unique", dict),
+        replaced(json_text, "_unique", dict),
     ),
     "C1C2C3": Mutant(
         "16", "SM2 ciphertext C1C2C3 for C1C3C2", "ciphertexts_have_one_order",

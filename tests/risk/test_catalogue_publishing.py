@@ -148,6 +148,20 @@ def test_a_catalogue_longer_than_readers_take_is_not_published() -> None:
     assert exchange.topics == {}
 
 
+def test_a_signed_catalogue_that_no_text_can_say_is_passed_over() -> None:
+    exchange = MemoryExchange()
+    publish(exchange, catalogue("hospital-west"), signing("hospital-west"))
+    publish(exchange, catalogue(), signing("hospital-east"))
+    half = content(exchange).replace("糖".encode(), b"\\ud800")
+    exchange.topics.clear()
+    publish(exchange, catalogue("hospital-west"), signing("hospital-west"))
+    exchange.post("catalogue/hospital-east", half)
+    assert list(shown(exchange)) == ["hospital-west"]
+    odd = {"codes": [{**catalogue()["codes"][0], "display": "\ud800"}]}
+    with pytest.raises(Malformed, match="cannot say"):
+        publish(exchange, catalogue() | odd, signing("hospital-east"))
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data())
 def test_no_changed_byte_is_read_and_nothing_but_malformed_is_raised(data: st.DataObject) -> None:

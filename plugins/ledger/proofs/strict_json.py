@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, cast
 
 from ledger.chain.merkle import verify_inclusion
 from ledger.errors import ProofError
+from schemas import json_text
 
 MAX_FILE = 1 << 20
 MAX_PATH = 64
@@ -18,29 +18,9 @@ def parse(data: bytes, what: str) -> object:
     if len(data) > MAX_FILE:
         raise ProofError(f"{what}: {len(data)} bytes, at most {MAX_FILE} allowed")
     try:
-        return json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
-    except ProofError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ProofError(f"{what}: not JSON that this format allows ({type(error).__name__})") from error
-
-
-def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ProofError("a key stands twice")
-        found[key] = value
-    return found
-
-
-def _refuse_number(_: str) -> float:
-    raise ProofError("a number that is not whole")
+        return json_text.parse(data, fractions=False)
+    except json_text.NotStrict as error:
+        raise ProofError(f"{what}: {error}") from None
 
 
 class Fields:
