@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from quality.definitions import is_resource_type
 from quality.fhir_tables import rows, value_set
-from quality.fhirpath import Scene, compile_expression, reads
+from quality.fhirpath import Scene, compile_tree, reads
 from quality.fhirpath_functions import truth
+from schemas.fhirpath import parse
 
 Ask = Callable[[Any, Scene], str | None]
 _REFERENCE: Final = re.compile(r"(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.\-]{1,64}(?:/_history/[A-Za-z0-9.\-]{1,64})?$")
@@ -58,12 +59,13 @@ def _own(row: Mapping[str, str]) -> tuple[Ask, frozenset[str] | None]:
     if (faster := _BY_HAND.get(row["key"])) is not None:
         broken, touched = faster
         return (lambda node, scene: human if broken(node, scene) else None), frozenset(touched)
-    run = compile_expression(row["expression"])
+    tree = parse(row["expression"])
+    run = compile_tree(tree)
 
     def ask(node: Any, scene: Scene) -> str | None:
         return human if truth(run([node], scene)) is False else None
 
-    names = reads(row["expression"])
+    names = reads(tree)
     nothing: dict[str, Any] = {}
     if names is None or ask(nothing, Scene(nothing, nothing)):
         return ask, None

@@ -2,19 +2,21 @@
 
 Collections are lists. A primitive that has only extensions is its ``_name`` object, so that it exists and has no
 value. Only what the invariants of FHIR R4 use is here: no quantities with units, no date arithmetic, no environment
-but ``%resource``, ``%rootResource``, ``%context`` and ``%ucum``. Whatever is not here is a ValueError when compiled,
-never a wrong answer. Source: FHIRPath N1 (2.0.0), chapters 3 to 6.
+but ``%resource``, ``%rootResource``, ``%context`` and ``%ucum``. Whatever the grammar has and is not here is a fault
+when compiled, never a wrong answer. Source: FHIRPath N1 (2.0.0), chapters 3 to 6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from quality.fhir_tables import choice_names
 from quality.fhirpath_functions import FUNCTIONS, LAMBDAS, compare, equal, is_of, same, truth
-from quality.fhirpath_parser import Node, parse
+from schemas.errors import ExpressionError
+from schemas.fhirpath import Node
 
 Items = list[Any]
 
@@ -36,19 +38,10 @@ Path = Callable[[Items, Scene], Items]
 _UCUM: Final = "http://unitsofmeasure.org"
 
 
-def compile_expression(text: str) -> Path:
-    """Return the function that evaluates an expression on a list of nodes.
-
-    Raises:
-        ValueError: The expression is wrong, or uses what is not here; the message says what.
-    """
-    return _compile(parse(text))
-
-
-def reads(text: str) -> frozenset[str] | None:
+def reads(tree: Node) -> frozenset[str] | None:
     """Return the element names of the node itself that decide an expression's value; None where others do, too."""
     names: set[str] = set()
-    return frozenset(names) if _collect(parse(text), names) else None
+    return frozenset(names) if _collect(tree, names) else None
 
 
 def _collect(node: Node, names: set[str]) -> bool:
@@ -58,13 +51,12 @@ def _collect(node: Node, names: set[str]) -> bool:
         return all(_collect(one, names) for one in node.inner)
     if node.kind == "variable":
         return bool(node.value == "ucum")
-    if node.kind == "this" or (node.kind == "call" and node.base is None):
-        return False
-    if node.kind == "name" and node.base is None:
+    if node.kind == "member" and node.base is None:
         for name in (node.value, *choice_names(node.value)):
             names.update((name, f"_{name}"))
-        return not str(node.value)[0].isupper()
-    assert node.base is not None
+        return not str(node.value)[:1].isupper()
+    if node.base is None:
+        return False
     arguments = () if node.value in LAMBDAS else node.inner
     return _collect(node.base, names) and all(_collect(one, names) for one in arguments) and not _foreign(node)
 
@@ -76,22 +68,41 @@ def _foreign(node: Node) -> bool:
     return any(_foreign(one) for one in node.inner) or (node.base is not None and _foreign(node.base))
 
 
-def _compile(node: Node) -> Path:
+def compile_tree(node: Node) -> Path:
+    """Return the function that evaluates an expression on a list of nodes.
+
+    Raises:
+        ExpressionError: It uses what is not here; says what, and at which character.
+    """
     if node.kind == "literal":
-        held = [node.value]
-        return lambda _items, _scene: held
+        return _literal(node)
     if node.kind == "this":
         return lambda items, _scene: items
     if node.kind == "variable":
-        return _variable(node.value)
+        return _variable(node)
     if node.kind == "operator":
         return _operator(node)
     if node.kind == "call":
         return _call(node)
-    return _name(node)
+    if node.kind == "member":
+        return _member(node)
+    raise ExpressionError(f"{_UNKNOWN.get(node.kind, node.kind)} is not known here", node.at)
 
 
-def _variable(name: str) -> Path:
+#: Kinds of nodes that no invariant has, as messages name them.
+_UNKNOWN: Final = {"empty": "{}", "index": "$index", "item": "[]", "sign": "a sign before a value"}
+
+
+def _literal(node: Node) -> Path:
+    if node.type in ("date", "dateTime", "time"):
+        raise ExpressionError(f"a {node.type} is not known here", node.at)
+    # What is read from JSON are floats, and 0.1 of one is not 0.1 of the other.
+    held = [float(node.value) if isinstance(node.value, Decimal) else node.value]
+    return lambda _items, _scene: held
+
+
+def _variable(node: Node) -> Path:
+    name = node.value
     if name == "ucum":
         return lambda _items, _scene: [_UCUM]
     if name == "rootResource":
@@ -100,12 +111,12 @@ def _variable(name: str) -> Path:
         return lambda _items, scene: [scene.resource]
     if name == "context":
         return lambda items, _scene: items
-    raise ValueError(f"%{name} is not known here")
+    raise ExpressionError(f"%{name} is not known here", node.at)
 
 
-def _name(node: Node) -> Path:
+def _member(node: Node) -> Path:
     name, twin = node.value, f"_{node.value}"
-    if node.base is None and name[0].isupper():
+    if node.base is None and name[:1].isupper():
         return lambda items, _scene: [one for one in items if is_of(one, name)]
     choices = choice_names(name)
 
@@ -126,18 +137,18 @@ def _name(node: Node) -> Path:
 
     if node.base is None:
         return lambda items, _scene: below(items)
-    base = _compile(node.base)
+    base = compile_tree(node.base)
     return lambda items, scene: below(base(items, scene))
 
 
 def _call(node: Node) -> Path:
-    base = _compile(node.base) if node.base is not None else lambda items, _scene: items
-    arguments = tuple(one.value if one.kind == "type" else _compile(one) for one in node.inner)
+    base = compile_tree(node.base) if node.base is not None else lambda items, _scene: items
+    arguments = tuple(one.value if one.kind == "type" else compile_tree(one) for one in node.inner)
     if node.value in LAMBDAS:
         run = LAMBDAS[node.value]
         return lambda items, scene: run(base(items, scene), scene, *arguments)
     if node.value not in FUNCTIONS:
-        raise ValueError(f"{node.value}() is not known here")
+        raise ExpressionError(f"{node.value}() is not known here", node.at)
     plain = FUNCTIONS[node.value]
     if not arguments:
         return lambda items, scene: plain(base(items, scene))
@@ -148,17 +159,17 @@ def _call(node: Node) -> Path:
 
 def _operator(node: Node) -> Path:
     sign, right_node = node.value, node.inner[1]
-    left = _compile(node.inner[0])
+    left = compile_tree(node.inner[0])
     if sign == "is":
         return lambda items, scene: [is_of(one, right_node.value) for one in left(items, scene)[:1]]
     if sign == "as":
         return lambda items, scene: [one for one in left(items, scene) if is_of(one, right_node.value)]
-    right = _compile(right_node)
+    right = compile_tree(right_node)
     if sign in _LOGIC:
         return _logic(sign, left, right)
     join = _JOINS.get(sign)
     if join is None:
-        raise ValueError(f"the operator {sign} is not known here")
+        raise ExpressionError(f"the operator {sign} is not known here", node.at)
     return lambda items, scene: join(left(items, scene), right(items, scene))
 
 

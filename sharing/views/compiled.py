@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from schemas.fhirpath import Node
 from sharing.views.faults import Fault
-from sharing.views.grammar import Node
 from sharing.views.model import NUMBERS, PRIMITIVE, TEMPORAL, TEXTS
 
 

@@ -10,10 +10,11 @@ from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any, Final
 
+from schemas.errors import ExpressionError
+from schemas.fhirpath import Node, parse
 from sharing.views.compiled import Call, Code, Env, Run, Scope
 from sharing.views.faults import Fault
 from sharing.views.functions import ABSENT, FUNCTIONS, index_of
-from sharing.views.grammar import Node, parse
 from sharing.views.model import Element, capitalised, choices, element, is_resource, is_type, system
 from sharing.views.operators import OPERATORS, cast, is_of, signed
 from sharing.views.values import collected, tagged
@@ -28,7 +29,11 @@ def compile_expression(text: str, scope: Scope) -> Code:
     Raises:
         Fault: It is wrong, or uses what is not here; says at which character.
     """
-    return compile_node(parse(text), scope)
+    try:
+        tree = parse(text)
+    except ExpressionError as error:
+        raise Fault(error.why, error.at) from None
+    return compile_node(tree, scope)
 
 
 def compile_node(node: Node, scope: Scope) -> Code:

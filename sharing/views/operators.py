@@ -10,9 +10,9 @@ from collections.abc import Callable
 from decimal import Decimal, DecimalException
 from typing import Any, Final
 
+from schemas.fhirpath import Node
 from sharing.views.compiled import UNSAID, Code, Env, Run
 from sharing.views.faults import Fault
-from sharing.views.grammar import Node
 from sharing.views.model import NUMBERS, PRIMITIVE, TEMPORAL, ancestry
 from sharing.views.temporal import compare, read, read_time
 from sharing.views.values import (

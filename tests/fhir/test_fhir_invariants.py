@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from quality import Gate
 from quality.fhir_tables import FOLDER
-from quality.fhirpath import Scene, compile_expression, reads
+from quality.fhirpath import Scene, compile_tree, reads
 from quality.fhirpath_functions import truth
 from quality.invariants import check_invariants
 from quality.narrative import check_narrative
 from quality.structure import check_structure
+from schemas.errors import ExpressionError
+from schemas.fhirpath import parse
 from schemas.reasons import REASONS
 from schemas.records import Normalised, Resource
 
@@ -209,7 +212,7 @@ def test_every_invariant_of_the_tables_compiles_and_is_kept_by_nothing_at_all() 
             for row in csv.DictReader(stream):
                 if row["key"] in {"ctm-1", "txt-1", "txt-2"}:
                     continue
-                run = compile_expression(row["expression"])
+                run = compile_tree(parse(row["expression"]))
                 assert isinstance(run([{}], Scene({}, {})), list), row["key"]
 
 
@@ -217,9 +220,10 @@ def test_rule_is_skipped_only_where_no_element_that_it_reads_stands() -> None:
     """A rule that is gated by names gives, for a node without them, what it gives for an empty one."""
     with (FOLDER / "invariants.csv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            if row["key"] in {"ctm-1", "txt-1", "txt-2"} or (names := reads(row["expression"])) is None:
+            tree = parse(row["expression"])
+            if row["key"] in {"ctm-1", "txt-1", "txt-2"} or (names := reads(tree)) is None:
                 continue
-            run, other = compile_expression(row["expression"]), {"zzz": "x", "id": "1"}
+            run, other = compile_tree(tree), {"zzz": "x", "id": "1"}
             if names.isdisjoint(other):
                 assert truth(run([other], Scene({}, {}))) == truth(run([{}], Scene({}, {}))), row["key"]
 
@@ -253,13 +257,35 @@ def test_fhirpath_gives_what_its_specification_says(expression: str, value: list
         "_birthDate": {"extension": [{"url": "urn:x", "valueString": "unknown"}]},
         "name": [{"use": "official", "given": ["大", "二"]}, {"given": ["三"]}],
     }
-    assert compile_expression(expression)([body], Scene(body, body)) == value
+    assert compile_tree(parse(expression))([body], Scene(body, body)) == value
 
 
-@pytest.mark.parametrize("expression", ["a.", "a b", "(a", "a.unknown()", "%nothing", "a ~ b", "'a", "a..b", "", ")"])
-def test_expression_that_is_wrong_or_not_here_is_refused_when_it_is_compiled(expression: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        compile_expression(expression)
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("", "character 1: expected a value, an element or a function, found the end"),
+        ("a.", "character 3: expected the name of an element or function, found the end"),
+        ("a..b", "character 3: expected the name"),
+        ("a b", "character 3: expected an operator or the end, found 'b'"),
+        ("(a", "character 3: expected ')', found the end"),
+        (")", "character 1: expected a value"),
+        ("'a", "character 1: nothing of FHIRPath begins with"),
+        ("a.unknown()", "character 3: unknown() is not known here"),
+        ("%nothing", "character 1: %nothing is not known here"),
+        ("a ~ b", "character 3: the operator ~ is not known here"),
+        ("a = 2 * 3", "character 7: the operator * is not known here"),
+        ("a[0]", "character 2: [] is not known here"),
+        ("a.exists({})", "character 10: {} is not known here"),
+        ("a.select($index)", "character 10: $index is not known here"),
+        ("a > -1", "character 5: a sign before a value is not known here"),
+        ("a > " + "9" * 5000, "character 5: a number has at most 100 digits"),
+        ("a > @2026-01-01", "character 5: a date is not known here"),
+        ("a > @T12", "character 5: a time is not known here"),
+    ],
+)
+def test_expression_that_is_wrong_or_not_here_is_refused_with_its_character(expression: str, said: str) -> None:
+    with pytest.raises(ExpressionError, match="^" + re.escape(said)):
+        compile_tree(parse(expression))
 
 
 NAMES = st.sampled_from(["url", "value", "reference", "coding", "contained", "id", "x"])

@@ -117,6 +117,7 @@ def test_fault_in_a_column_is_named_with_its_place(column: dict[str, Any], said:
         ("'\\x'", "character 2: \\x is no escape of FHIRPath"),
         ("'\\ud800'", "character 1: half a character"),
         ("id ^ 2", "character 4: nothing of FHIRPath begins with '^'"),
+        ("9" * 5000, "character 1: a number has at most 100 digits"),
         ("/* open", "character 1: expected a value, an element or a function, found '/'"),
         ("name.famly()", "character 6: no function famly()"),
         ("name.exist()", "character 6: no function exist(); is exists() meant?"),

@@ -1,6 +1,8 @@
-"""FHIRPath as far as views use it: text in, a tree of :class:`Node` out, every node with its place in the text.
+"""The grammar of FHIRPath, for invariants and views alike: text in, a tree of :class:`Node` out, each with its place.
 
-Source: the grammar of FHIRPath N1 (2.0.0), appendix B; without quantities, calendar units and ``$total``.
+What a name means is said by whoever compiles the tree: ``quality.fhirpath`` for the invariants of FHIR R4,
+``sharing.views.compiler`` for columns and conditions of views. Source: FHIRPath N1 (2.0.0), appendix B; without
+quantities, calendar units and ``$total``.
 """
 
 from __future__ import annotations
@@ -8,13 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 
-from sharing.views.faults import Fault
+from schemas.errors import ExpressionError
 
-#: A definition comes from whoever asks: no expression may cost more than reading it does.
+#: A view comes from whoever asks: no expression may cost more than reading it does.
 LONGEST: Final = 10_000
 DEEPEST: Final = 100
+MOST_DIGITS: Final = 100
 
 _TOKEN: Final = re.compile(
     r"""(?>\s+|//[^\r\n]*|/\*.*?\*/)*+(?:
@@ -33,20 +36,21 @@ _TOKEN: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", **{one: one for one in "'\"`\\/"}}
 #: Binary operators by how tightly they bind, loosest first (FHIRPath N1, 6.8).
-_LEVELS: Final[tuple[frozenset[str], ...]] = (
-    frozenset({"implies"}),
-    frozenset({"or", "xor"}),
-    frozenset({"and"}),
-    frozenset({"in", "contains"}),
-    frozenset({"=", "!=", "~", "!~"}),
-    frozenset({"<", ">", "<=", ">="}),
-    frozenset({"|"}),
-    frozenset({"is", "as"}),
-    frozenset({"+", "-", "&"}),
-    frozenset({"*", "/", "div", "mod"}),
+_LEVELS: Final = (
+    ("implies",),
+    ("or", "xor"),
+    ("and",),
+    ("in", "contains"),
+    ("=", "!=", "~", "!~"),
+    ("<", ">", "<=", ">="),
+    ("|",),
+    ("is", "as"),
+    ("+", "-", "&"),
+    ("*", "/", "div", "mod"),
 )
+_BINDS: Final = {sign: level for level, signs in enumerate(_LEVELS) for sign in signs}
 #: Functions whose argument is the name of a type.
-TYPED: Final = frozenset({"is", "as", "ofType", "getReferenceKey"})
+_TYPED: Final = frozenset({"is", "as", "ofType", "getReferenceKey"})
 
 Kind = Literal["literal", "empty", "member", "this", "index", "variable", "call", "operator", "sign", "item", "type"]
 
@@ -74,8 +78,7 @@ class Node:
     deep: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str
     text: str
     at: int
@@ -89,12 +92,12 @@ def parse(text: str) -> Node:
     """Return the tree of an expression.
 
     Raises:
-        Fault: It is not of this grammar, too long or too deep; says at which character, what was expected, what came.
+        ExpressionError: It is not of this grammar, too long or too deep; says what was expected, what came, and where.
     """
     if len(text) > LONGEST:
-        raise Fault(f"an expression has at most {LONGEST:,} characters; this one has {len(text):,}")
+        raise ExpressionError(f"an expression has at most {LONGEST:,} characters; this one has {len(text):,}")
     parser = _Parser(text)
-    tree = parser.expression(0)
+    tree = parser.expression()
     if parser.here.kind != "end":
         parser.unexpected("an operator or the end")
     return tree
@@ -107,7 +110,7 @@ def _tokens(text: str) -> list[_Token]:
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
             at += len(text[at:]) - len(text[at:].lstrip())
-            raise Fault(f"nothing of FHIRPath begins with {text[at : at + 1]!r}", at + 1)
+            raise ExpressionError(f"nothing of FHIRPath begins with {text[at : at + 1]!r}", at + 1)
         found.append(_Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup) + 1))
         at = match.end()
     return found
@@ -120,50 +123,52 @@ def _plain(quoted: str, at: int) -> str:
         if found[1]:
             return chr(int(found[1], 16))
         if found[2] not in _ESCAPES:
-            raise Fault(f"\\{found[2]} is no escape of FHIRPath", at + found.start() + 1)
+            raise ExpressionError(f"\\{found[2]} is no escape of FHIRPath", at + found.start() + 1)
         return _ESCAPES[found[2]]
 
     text = _ESCAPE.sub(resolved, quoted[1:-1])
     try:  # two escapes can make one character, and half of one makes none
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise Fault("half a character: a \\u escape of D800 to DFFF needs its other half", at) from None
+        raise ExpressionError("half a character: a \\u escape of D800 to DFFF needs its other half", at) from None
 
 
 class _Parser:
-    """Reads tokens from left to right."""
+    """Reads tokens from left to right.
+
+    Attributes:
+        here: The token that comes; the last one says that no other does.
+    """
 
     def __init__(self, text: str) -> None:
-        self._tokens = _tokens(text)
-        self._next = 0
+        self._rest = iter(_tokens(text))
         self._inside = 0
-
-    @property
-    def here(self) -> _Token:
-        """The token that comes."""
-        return self._tokens[self._next]
+        self.here = next(self._rest)
 
     def unexpected(self, expected: str) -> NoReturn:
         """Say what was expected here and what came."""
-        raise Fault(f"expected {expected}, found {self.here.shown}", self.here.at)
+        raise ExpressionError(f"expected {expected}, found {self.here.shown}", self.here.at)
 
-    def expression(self, level: int) -> Node:
+    def expression(self, loosest: int = 0) -> Node:
         """Return what stands here, as far as operators of this level and tighter ones join it."""
-        if level == len(_LEVELS):
-            return self._signed()
-        left = self.expression(level + 1)
-        while self.here.kind in ("name", "sign") and self.here.text in _LEVELS[level]:
+        left = self._signed()
+        while (level := self._level()) >= loosest:
             sign = self._take()
             right = self._type() if sign.text in ("is", "as") else self.expression(level + 1)
-            left = self._node(Node("operator", sign.text, sign.at, None, (left, right)))
+            left = self._node("operator", sign, None, left, right)
         return left
 
-    def _node(self, node: Node) -> Node:
-        below = [one.deep for one in (node.base, *node.inner) if one is not None]
-        deep = 1 + max(below, default=0)
+    def _level(self) -> int:
+        """Return how tightly the operator that comes binds; -1 where none comes."""
+        token = self.here
+        return _BINDS.get(token.text, -1) if token.kind in ("name", "sign") else -1
+
+    def _node(self, kind: Kind, token: _Token, base: Node | None, *inner: Node, value: str | None = None) -> Node:
+        """Return a node over others, called by its token's text where no other value is told."""
+        deep = 1 + max([one.deep for one in (base, *inner) if one is not None], default=0)
         if deep > DEEPEST:
-            raise Fault(f"an expression is at most {DEEPEST} steps deep", node.at)
-        return Node(node.kind, node.value, node.at, node.base, node.inner, node.type, deep)
+            raise ExpressionError(f"an expression is at most {DEEPEST} steps deep", token.at)
+        return Node(kind, token.text if value is None else value, token.at, base, inner, deep=deep)
 
     def _signed(self) -> Node:
         signs = []
@@ -171,7 +176,7 @@ class _Parser:
             signs.append(self._take())
         node = self._path()
         for sign in reversed(signs):
-            node = self._node(Node("sign", sign.text, sign.at, None, (node,)))
+            node = self._node("sign", sign, None, node)
         return node
 
     def _path(self) -> Node:
@@ -181,18 +186,22 @@ class _Parser:
             if sign.text == ".":
                 node = self._invocation(node)
             else:
-                index = self._within("]")
-                node = self._node(Node("item", "[]", sign.at, node, (index,)))
+                node = self._node("item", sign, node, self._within("]"), value="[]")
         return node
 
     def _within(self, close: str) -> Node:
-        """Return the expression up to a closing sign; parentheses cost levels of this parser, so they are counted."""
+        """Return the expression up to a closing sign."""
+        node = self._nested()
+        self._expect(close)
+        return node
+
+    def _nested(self) -> Node:
+        """Return an expression inside another; each costs levels of this parser, so they are counted."""
         self._inside += 1
         if self._inside > DEEPEST // 4:
-            raise Fault(f"parentheses are at most {DEEPEST // 4} levels deep", self.here.at)
-        node = self.expression(0)
+            raise ExpressionError(f"parentheses are at most {DEEPEST // 4} levels deep", self.here.at)
+        node = self.expression()
         self._inside -= 1
-        self._expect(close)
         return node
 
     def _term(self) -> Node:
@@ -219,34 +228,24 @@ class _Parser:
             self._take()
             if token.text in ("$this", "$index"):
                 return Node("this" if token.text == "$this" else "index", token.text, token.at)
-            raise Fault(f"{token.text} is not known here; there are $this and $index", token.at)
+            raise ExpressionError(f"{token.text} is not known here; there are $this and $index", token.at)
         if token.kind != "name":
             self.unexpected("the name of an element or function")
         self._take()
         name = _plain(token.text, token.at) if token.text.startswith("`") else token.text
         if not (self.here.kind == "sign" and self.here.text == "("):
-            return self._node(Node("member", name, token.at, base))
+            return self._node("member", token, base, value=name)
         self._take()
-        return self._node(Node("call", name, token.at, base, tuple(self._arguments(name))))
+        return self._node("call", token, base, *self._arguments(name), value=name)
 
     def _arguments(self, function: str) -> list[Node]:
         found: list[Node] = []
         while not (self.here.kind == "sign" and self.here.text == ")"):
             if found:
                 self._expect(",")
-            found.append(self._argument(function))
+            found.append(self._type() if function in _TYPED else self._nested())
         self._take()
         return found
-
-    def _argument(self, function: str) -> Node:
-        if function in TYPED:
-            return self._type()
-        self._inside += 1
-        if self._inside > DEEPEST // 4:
-            raise Fault(f"parentheses are at most {DEEPEST // 4} levels deep", self.here.at)
-        node = self.expression(0)
-        self._inside -= 1
-        return node
 
     def _type(self) -> Node:
         """Return a type's name; its namespace says nothing that its case does not (``System.String``, ``FHIR.string``).
@@ -261,13 +260,12 @@ class _Parser:
             self._take()
             name = self._take()
         if name.kind != "name":
-            raise Fault(f"expected the name of a type, found {name.shown}", name.at)
+            raise ExpressionError(f"expected the name of a type, found {name.shown}", name.at)
         return Node("type", name.text.strip("`"), token.at)
 
     def _take(self) -> _Token:
         token = self.here
-        if token.kind != "end":
-            self._next += 1
+        self.here = next(self._rest, token)
         return token
 
     def _expect(self, sign: str) -> None:
@@ -287,6 +285,8 @@ def _literal(token: _Token) -> Node:
     if token.kind == "date":
         text = token.text[1:]
         return Node("literal", text.removesuffix("T"), token.at, type="dateTime" if "T" in text else "date")
+    if len(token.text) > MOST_DIGITS:  # Python itself refuses to read thousands of them
+        raise ExpressionError(f"a number has at most {MOST_DIGITS} digits", token.at)
     if "." in token.text:
         return Node("literal", Decimal(token.text), token.at, type="decimal")
     return Node("literal", int(token.text), token.at, type="integer")
