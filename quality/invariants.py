@@ -69,7 +69,8 @@ def _visit(node: dict[str, Any], plan: Plan, scene: Scene) -> _Fault | None:
     for check in plan.checks:
         if (check.touched is None or not check.touched.isdisjoint(keys)) and (told := check.ask(node, scene)):
             return check, told, []
-    for key in keys & plan.below.keys():
+    # In the order of the elements' names: which fault is told first must not depend on a process's hash seed.
+    for key in sorted(keys & plan.below.keys()):
         step, value = plan.below[key], node[key]
         if isinstance(value, list):
             for number, one in enumerate(value):

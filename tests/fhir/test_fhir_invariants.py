@@ -5,7 +5,11 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +38,9 @@ OBSERVATION: dict[str, Any] = {
     "subject": {"reference": "Patient/p1"},
     "valueQuantity": {"value": 36.5, "unit": "Cel", "system": "http://unitsofmeasure.org", "code": "Cel"},
 }
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def observation(**changed: Any) -> dict[str, Any]:
@@ -319,3 +326,26 @@ def test_gate_asks_for_invariants_only_where_the_suite_says_so() -> None:
     record = Normalised((Resource(broken, "Observation", "p1"),))
     assert [one.code for one in Gate("fhir").check([record]).refusals[0]] == ["fhir_invariant"]
     assert not any(one.code == "fhir_invariant" for one in Gate("hl7v2").check([record]).refusals[0])
+
+
+def test_of_several_broken_rules_the_same_is_told_under_every_hash_seed() -> None:
+    body = {
+        "resourceType": "Patient",
+        "contact": [{"gender": "female"}],  # pat-1
+        "identifier": [{"period": {"start": "2026-02-01", "end": "2026-01-01"}}],  # per-1
+        "name": [{"period": {"start": "2026-02-01", "end": "2026-01-01"}}],
+        "telecom": [{"value": "1"}],  # cpt-2
+    }
+    program = (
+        "import json, sys\nfrom quality.invariants import check_invariants\n"
+        "print(check_invariants(json.loads(sys.argv[1])))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program, json.dumps(body)], capture_output=True, check=True, cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("0", "1", "2", "3")
+    }  # fmt: skip
+    assert len(told) == 1
+    assert b"contact" in told.pop()
