@@ -202,9 +202,10 @@ def _give(folder: Path, user: int) -> None:
 
 
 def region_file(folder: Path, **parameters: int) -> Path:
-    """Write the repository's region with a seventh institution and other parameters, and return where it is."""
+    """Write a region of seven, the repository's keepers of records and regulator and one more; return where it is."""
     document = yaml.safe_load((REPOSITORY / "region.yaml").read_text(encoding="utf-8"))
     document["parameters"] |= parameters
+    document["institutions"] = [one for one in document["institutions"] if one["class"] != "P"]
     document["institutions"].insert(
         4, {"id": "hospital-north", "name": "北城医院", "class": "B", "role": "validator", "weight": 2}
     )
