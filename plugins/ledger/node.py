@@ -1,20 +1,20 @@
 """The one object an institution owns: replica, key, vote store and rules (section 0).
 
 Bytes in, signed bytes or a refusal out. Whoever carries the bytes can delay the chain and never forge it: each method
-verifies all of what it is given against this node's own replica before it signs or stores anything.
+verifies all of what it is given against this node's own replica before it signs or stores anything. What stands here is
+how blocks become final; what else the institution signs and opens is its ``Signatory``'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ledger.agreement.certificate import (
     COMMIT,
     NO_ROUND,
     PREPARE,
-    TIMEOUT,
     Ballot,
     QuorumCertificate,
     assemble_qc,
@@ -24,40 +24,25 @@ from ledger.agreement.certificate import (
 from ledger.agreement.following import FinalSource, Follower, Receipt
 from ledger.agreement.judgement import Judgement
 from ledger.agreement.pen import Pen
-from ledger.agreement.production import SkipListener, collect, find_block, highest_certificate, stored_bodies
-from ledger.agreement.proposal import Proposal, check_against_lock, check_proposal, check_tc
+from ledger.agreement.production import SkipListener, collect, propose_again, stored_bodies
+from ledger.agreement.proposal import Proposal, check_against_lock, check_proposal, check_tc, first_good
 from ledger.agreement.round_timer import RoundTimer, StoredTimer, too_early
 from ledger.agreement.votes import Signer, VoteStore
-from ledger.chain.batch import SubmitBatch
 from ledger.chain.block import Block
 from ledger.chain.chain_check import ChainReport, verify_chain
 from ledger.chain.execution import Execution, Terms
 from ledger.chain.fate import Fate, fate_of
-from ledger.chain.genesis import DEFAULT_POLICY, Genesis
-from ledger.chain.leaves import leaves_of
+from ledger.chain.genesis import Genesis
 from ledger.chain.replica import Replica, ReplicaView
 from ledger.chain.sampling import EnvelopeSource, check_envelopes
-from ledger.chain.state import INSTITUTION, REQUEST, InstitutionState
 from ledger.chain.transaction import Transaction
-from ledger.chain.validators import institution_id, key_id
-from ledger.encoding import DIGEST
+from ledger.chain.validators import institution_id
+from ledger.encoding import ZERO_DIGEST
 from ledger.errors import Refused
-from ledger.messages.catalogue_word import catalogue_message
-from ledger.messages.manifest_word import manifest_message
-from ledger.messages.request_state import ALLOWED, RequestState
-from ledger.proofs.checkpoint import Checkpoint, Note, cosign
 from ledger.proofs.proving import prove
+from ledger.signatory import Signatory, Submission
 from schemas.records import Entry
 from shangmi import PublicKey, sm3
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A signed batch: the transaction, its leaves, and the id under which receipts name it."""
-
-    tx: bytes
-    leaves: bytes
-    tx_id: bytes
 
 
 class Node:
@@ -97,8 +82,7 @@ class Node:
         self._timer = StoredTimer(genesis.chain_id, votes) if timer is None and votes is not None else timer
         self._judgement = Judgement(replica, clock)
         self._follower = Follower(replica, self._judgement)
-
-    # --- publishing --------------------------------------------------------------------------------------------
+        self._signatory = Signatory(institution, self._pen, replica, self._judgement, clock)
 
     @property
     def height(self) -> int:
@@ -116,119 +100,6 @@ class Node:
         """Why this node signs nothing until a person has looked, or None."""
         return self.replica.conflict() or self._pen.halted
 
-    def next_seq(self) -> int:
-        """Return the number the chain expects of this institution's next batch."""
-        value = self.replica.view.state(INSTITUTION, self.id)
-        return 1 if value is None else InstitutionState.decode(value).last_seq + 1
-
-    def heading(self) -> dict[str, Any]:
-        """Return the fields that every transaction of this institution begins with, by name; the nonce is new."""
-        return self._pen.heading(self.replica.view)
-
-    def sign(self, draft: Transaction) -> bytes:
-        """Return a transaction signed as this institution, ready to be offered to producers.
-
-        Args:
-            draft: It without a signature; ``heading`` gives its common fields.
-
-        Raises:
-            Refused: It is of another chain, or another institution's.
-            Halted: The key here is not the one the chain names.
-        """
-        return self._pen.sign(self.replica.view, draft)
-
-    def submit(self, entries: Sequence[Entry], seq: int, locator: str) -> Submission:
-        """Return a signed batch of sealed records.
-
-        Args:
-            entries: What the vault sealed, at least one.
-            seq: Number of the batch, from ``next_seq`` on.
-            locator: Where the envelopes lie, for people; each entry carries its own locator too.
-
-        Raises:
-            Refused: The institution may not publish, or the batch is empty or too large.
-        """
-        view = self.replica.view
-        rules = view.parameters
-        limit = rules.batch_entries
-        if not 0 < len(entries) <= limit:
-            raise Refused("batch size", "4", f"{len(entries)} records; a batch has 1 to {limit}")
-        registration = view.roster.registration(self.id)
-        if registration is None or registration.class_ in ("R", "P"):
-            raise Refused("upload", "14", "regulators and participants publish no records")
-        key, leaves = self._pen.key(view), leaves_of(entries)
-        tx = SubmitBatch(
-            chain_id=self.genesis.chain_id,
-            submitter=self.id,
-            key_id=key_id(key.public.bytes),
-            seq=seq,
-            batch_root=leaves.root,
-            count=len(leaves),
-            policy_id=DEFAULT_POLICY,
-            expiry_height=view.head.height + rules.expiry_blocks,
-            locator=locator,
-        )
-        signed = replace(tx, signature=key.sign(tx.signed_bytes()))
-        return Submission(signed.encode(), leaves.encode(), tx.tx_id)
-
-    @property
-    def public(self) -> PublicKey:
-        """The public half of this node's key."""
-        return self._pen.public
-
-    def decrypt(self, ciphertext: bytes) -> bytes:
-        """Return what was encrypted to the institution's key; Refused where nothing was."""
-        return self._pen.decrypt(ciphertext)
-
-    def cosign(self, height: int) -> bytes:
-        """Return this auditor's signed checkpoint of one of its own final blocks (section 12).
-
-        Raises:
-            Refused: The institution is no auditor, or has no such block.
-            Halted: There is no key here, or this replica is halted.
-        """
-        view = self._judgement.view()
-        member = view.validators.member(self.id)
-        if member is None or member.role != "auditor":
-            raise Refused("checkpoint", "12", f"{self.institution} is no auditor; only auditors sign checkpoints")
-        if not 0 < height <= view.head.height:
-            raise Refused("checkpoint", "12", f"no block {height} here above genesis; the head is {view.head.height}")
-        key, checkpoint = self._pen.key(view), Checkpoint.of(self.replica.header(height))
-        signed = cosign(checkpoint, self.institution, key.public.bytes, key, self._clock())
-        return Note(checkpoint, (signed,)).encode()
-
-    def sign_manifest(self, request: bytes, digest: bytes) -> bytes:
-        """Return this holder's signature on the manifest of a dataset (section 14).
-
-        Args:
-            request: Id of the ACCESS_REQ that the dataset answers.
-            digest: SM3 of the manifest.
-
-        Raises:
-            Refused: The request does not stand allowed in this node's own replica, or asks others.
-            Halted: There is no key here, or this replica is halted.
-        """
-        view = self._judgement.view()
-        stored = view.state(REQUEST, request)
-        found = None if stored is None or len(request) != DIGEST else RequestState.decode(stored)
-        if found is None or found.stage != ALLOWED or self.id not in found.holders:
-            raise Refused("manifest", "14", f"no request of that id stands allowed that asks {self.institution}")
-        if len(digest) != DIGEST:
-            raise Refused("manifest", "14", f"a digest of {len(digest)} bytes, expected {DIGEST}")
-        return self._pen.key(view).sign(manifest_message(self.genesis.chain_id, self.id, request, digest))
-
-    def sign_catalogue(self, digest: bytes) -> bytes:
-        """Return this institution's signature on its catalogue of what may be asked for, by the catalogue's SM3 digest.
-
-        Raises:
-            Refused: It is no digest.
-            Halted: There is no key here, or this replica is halted.
-        """
-        if len(digest) != DIGEST:
-            raise Refused("catalogue", "14", f"a digest of {len(digest)} bytes, expected {DIGEST}")
-        key = self._pen.key(self._judgement.view())
-        return key.sign(catalogue_message(self.genesis.chain_id, self.id, digest))
-
     def fate(self, tx: bytes) -> Fate:
         """Return what became of a transaction, by this node's own replica; Malformed where the bytes are none."""
         return fate_of(self.replica, tx)
@@ -240,6 +111,45 @@ class Node:
         ``xinglin node recover``. Nothing else changes, so that the replica can go on.
         """
         self._pen.observe(self.replica.view, shown)
+
+    # --- what is signed and opened beside votes: see Signatory --------------------------------------------------
+
+    def next_seq(self) -> int:
+        """Return the number the chain expects of this institution's next batch."""
+        return self._signatory.next_seq()
+
+    def heading(self) -> dict[str, Any]:
+        """Return the fields that every transaction of this institution begins with, by name; the nonce is new."""
+        return self._signatory.heading()
+
+    def sign(self, draft: Transaction) -> bytes:
+        """Return a transaction signed as this institution; Refused where it is another's."""
+        return self._signatory.sign(draft)
+
+    def submit(self, entries: Sequence[Entry], seq: int, locator: str) -> Submission:
+        """Return a signed batch of sealed records; Refused where the institution may not publish it."""
+        return self._signatory.submit(entries, seq, locator)
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half of this node's key."""
+        return self._signatory.public
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """Return what was encrypted to the institution's key; Refused where nothing was."""
+        return self._signatory.decrypt(ciphertext)
+
+    def cosign(self, height: int) -> bytes:
+        """Return this auditor's signed checkpoint of one of its own final blocks; Refused where it is none."""
+        return self._signatory.cosign(height)
+
+    def sign_manifest(self, request: bytes, digest: bytes) -> bytes:
+        """Return this holder's signature on a dataset's manifest; Refused unless the request stands allowed here."""
+        return self._signatory.sign_manifest(request, digest)
+
+    def sign_catalogue(self, digest: bytes) -> bytes:
+        """Return this institution's signature on its catalogue of what may be asked for, by its SM3 digest."""
+        return self._signatory.sign_catalogue(digest)
 
     # --- agreement ---------------------------------------------------------------------------------------------
 
@@ -289,8 +199,9 @@ class Node:
             raise Refused("schedule", "6", f"round {round} of height {height} is the turn of {self.producer(round)}")
         drafted: Proposal | None = None
         if not self._pen.stored_proposal(height, round):
-            certificates = tc or b"", prepare_qc or b""
-            drafted = self._draft(view, offered, round, *certificates, carried, evidence, on_skip)
+            opening, known = tc or b"", (prepare_qc or b"", self._pen.lock(height))
+            drafted = propose_again(view, round, self.id, opening, known, carried)
+            drafted = drafted or self._draft(view, round, opening, offered, evidence, on_skip)
             if drafted is None:
                 return None
         proposal = self._pen.propose(view, round, drafted)
@@ -301,19 +212,12 @@ class Node:
     def _draft(
         self,
         view: ReplicaView,
-        offered: Sequence[tuple[bytes, bytes]],
         round: int,
         tc: bytes,
-        prepare_qc: bytes,
-        carried: Iterable[bytes],
+        offered: Sequence[tuple[bytes, bytes]],
         evidence: Iterable[bytes],
         on_skip: SkipListener | None,
     ) -> Proposal | None:
-        lock = self._pen.lock(view.head.height + 1)
-        justify = highest_certificate(view, view.head.height + 1, round, tc, (prepare_qc, lock))
-        if justify is not None:
-            again = find_block(carried, justify.ballot.block_id)
-            return Proposal(round, self.id, again.block, justify.encode(), tc, again.bodies)
         with self._judgement.still(view):
             now = max(self._clock(), view.head.timestamp_ms + 1)
             execution = Execution(self.genesis, view, Terms(view.commit_qc, self.id, round, now))
@@ -444,20 +348,8 @@ class Node:
         view = self.replica.view
         if height > view.head.height + 1:
             return None  # who votes there is not decided yet
-        chain, validators, epoch = self.genesis.chain_id, view.voters_at(height), self.genesis.epoch(height)
-        for data in candidates:
-            try:
-                if type_ == TIMEOUT:
-                    check_tc(data, height, round, epoch, chain, validators)
-                    return data
-                found = QuorumCertificate.decode(data)
-                ballot = found.ballot
-                if (ballot.type, ballot.height, ballot.round, ballot.epoch) == (type_, height, round, epoch):
-                    found.verify(chain, validators)
-                    return data
-            except Refused:
-                continue
-        return None
+        wanted = Ballot(type_, height, round, self.genesis.epoch(height), ZERO_DIGEST)
+        return first_good(candidates, wanted, self.genesis.chain_id, view.voters_at(height))
 
     def assemble_prepare(self, votes: Iterable[bytes]) -> bytes | None:
         """Return a PrepareQC from these votes, or None; useless votes are left out."""
@@ -477,30 +369,11 @@ class Node:
     # --- final blocks ------------------------------------------------------------------------------------------
 
     def apply(self, block: bytes, commit_qc: bytes, leaves: Sequence[bytes]) -> Receipt:
-        """Make a certified block this replica's head after executing it again.
-
-        Args:
-            block: The block's bytes.
-            commit_qc: A CommitQC on it.
-            leaves: Leaves of each batch.
-
-        Raises:
-            Refused: The certificate is not good, or the bytes are not those it certifies.
-            Behind: Blocks below it are missing here; sync first.
-            Diverged: A good certificate on what this replica cannot agree with. Both are kept, the node stops.
-        """
+        """Make a certified block this replica's head after executing it again; see ``Follower.apply``."""
         return self._follower.apply(block, commit_qc, leaves)
 
     def sync(self, *sources: FinalSource) -> int:
-        """Catch up from the first source that has each next block, and return how many blocks were applied.
-
-        What does not verify, or is not the next block, is passed over.
-
-        Raises:
-            Diverged: A good certificate contradicts this replica.
-            Refused: Sources have the next block, and none of them a good one.
-            Behind: What sources show as the next block stands on others.
-        """
+        """Catch up from sources, and return how many blocks were applied; see ``Follower.sync``."""
         return self._follower.sync(sources)
 
     def verify_chain(self, progress: Callable[[int, int], None] | None = None) -> ChainReport:

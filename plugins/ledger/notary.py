@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ledger.agreement.production import SkipListener
     from ledger.chain.fate import Fate
     from ledger.chain.transaction import Transaction
-    from ledger.node import Submission
+    from ledger.signatory import Submission
     from schemas.records import Entry
     from shangmi import PublicKey
 

@@ -24,7 +24,8 @@ from ledger.chain.execution import Execution, Terms
 from ledger.chain.genesis import Genesis
 from ledger.chain.replica import FinalBlock, Replica
 from ledger.exchange import MemoryExchange
-from ledger.node import Node, Submission
+from ledger.node import Node
+from ledger.signatory import Submission
 from schemas.records import Entry
 from schemas.region import Institution, Parameters, Region
 from shangmi import PrivateKey, sm3

@@ -24,7 +24,7 @@ from ledger.messages.access import AccessRequest
 from ledger.messages.approval import Approval, read_approval
 from ledger.messages.asked import RecordAsked, SelectionAsked
 from ledger.messages.request_state import Verdict
-from ledger.node import Submission
+from ledger.signatory import Submission
 from schemas.records import Entry
 from shangmi import PrivateKey, sm3
 

@@ -42,9 +42,9 @@ from ledger.messages.request_state import (
     Verdict,
     Voice,
 )
-from ledger.node import Submission
 from ledger.proofs.receipt_proving import prove_receipt
 from ledger.proofs.receipts import verify_receipt
+from ledger.signatory import Submission
 from shangmi import PrivateKey, sm3
 
 FILE = sm3(b"what the researcher wrote")

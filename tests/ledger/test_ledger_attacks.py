@@ -20,7 +20,8 @@ from ledger.chain.merkle import tree_root
 from ledger.chain.validators import institution_id, key_id
 from ledger.encoding import u32
 from ledger.errors import Behind, Malformed, Refused
-from ledger.node import Node, Submission
+from ledger.node import Node
+from ledger.signatory import Submission
 from shangmi import PrivateKey, sm3
 
 pytestmark = pytest.mark.mongo

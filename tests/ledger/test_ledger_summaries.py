@@ -25,7 +25,7 @@ from ledger.messages.key_grants import KeyGrant, commitment, grant, make_region_
 from ledger.messages.sealed_summary import SEALED, Bundle, SealedSummary, announced, read_summary
 from ledger.messages.summary_board import MemoryBoard, MongoBoard
 from ledger.messages.summary_store import SummaryStore
-from ledger.node import Submission
+from ledger.signatory import Submission
 from schemas.records import Entry
 from schemas.summary import Summary
 from shangmi import PrivateKey, sm3, sm4_gcm_seal

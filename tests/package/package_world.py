@@ -23,7 +23,7 @@ from ledger.chain.validators import institution_id
 from ledger.messages.access import AccessRequest
 from ledger.messages.approval import Approval
 from ledger.messages.asked import SelectionAsked
-from ledger.node import Submission
+from ledger.signatory import Submission
 from schemas.sharing import Cohort, DatasetRequest, Demands, Ethics, Excluded
 from shangmi import PublicKey, sm3
 from sharing.package import Finished, ManifestFacts, Table, Writer

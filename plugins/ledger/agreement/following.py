@@ -57,7 +57,18 @@ class Follower:
         self._replica, self._judgement = replica, judgement
 
     def apply(self, block: bytes, commit_qc: bytes, leaves: Sequence[bytes]) -> Receipt:
-        """Make a certified block this replica's head after executing it again; see ``Node.apply``."""
+        """Make a certified block this replica's head after executing it again.
+
+        Args:
+            block: The block's bytes.
+            commit_qc: A CommitQC on it.
+            leaves: Leaves of each batch.
+
+        Raises:
+            Refused: The certificate is not good, or the bytes are not those it certifies.
+            Behind: Blocks below it are missing here; sync first.
+            Diverged: A good certificate on what this replica cannot agree with. Both are kept, the node stops.
+        """
         view = self._judgement.view()
         opened, genesis = Block.decode(block), self._replica.genesis
         header, final = opened.header, FinalBlock(block, commit_qc, tuple(leaves))
@@ -79,7 +90,15 @@ class Follower:
         return receipt
 
     def sync(self, sources: Sequence[FinalSource]) -> int:
-        """Catch up from the first source that has each next block; see ``Node.sync``."""
+        """Catch up from the first source that has each next block, and return how many blocks were applied.
+
+        What does not verify, or is not the next block, is passed over.
+
+        Raises:
+            Diverged: A good certificate contradicts this replica.
+            Refused: Sources have the next block, and none of them a good one.
+            Behind: What sources show as the next block stands on others.
+        """
         applied = 0
         while True:
             at, refused = self._replica.view.head.height, list[Refused | Behind]()

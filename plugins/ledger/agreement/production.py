@@ -54,7 +54,30 @@ def _order(tx: bytes) -> tuple[bytes, int]:
     return (opened.submitter, opened.seq) if isinstance(opened, SubmitBatch) else (b"", 0)
 
 
-def highest_certificate(
+def propose_again(
+    view: ChainView, round_: int, producer: bytes, tc: bytes, known: Sequence[bytes], carried: Iterable[bytes]
+) -> Proposal | None:
+    """Return the certified block of an earlier round as the proposal of this one, unsigned; None where there is none.
+
+    Args:
+        view: The chain below the height.
+        round_: Round to propose in.
+        producer: Whose turn it is.
+        tc: The timeout certificate of the round before.
+        known: PrepareQCs known besides those that ``tc`` reports; empty ones are passed over.
+        carried: Earlier proposals of the height.
+
+    Raises:
+        Refused: A certificate is not good, or the certified block is not among ``carried``.
+    """
+    justify = _highest_certificate(view, view.head.height + 1, round_, tc, known)
+    if justify is None:
+        return None
+    again = _find_block(carried, justify.ballot.block_id)
+    return Proposal(round_, producer, again.block, justify.encode(), tc, again.bodies)
+
+
+def _highest_certificate(
     view: ChainView, height: int, round_: int, tc: bytes, others: Sequence[bytes]
 ) -> QuorumCertificate | None:
     """Return the highest PrepareQC a producer of this round knows of, everything verified.
@@ -78,7 +101,7 @@ def highest_certificate(
     return max((one for one in known if one), key=lambda one: one.ballot.round, default=None)
 
 
-def find_block(proposals: Iterable[bytes], block_id: bytes) -> Proposal:
+def _find_block(proposals: Iterable[bytes], block_id: bytes) -> Proposal:
     """Return the first proposal that has all of a block: its header, and the transactions and leaves it commits to.
 
     Raises:
@@ -114,7 +137,7 @@ def stored_bodies(
     if wanted == offered.keys():
         return tuple(offered[tx] for tx in block.transactions)
     try:
-        return find_block(carried, block.header.block_id).bodies
+        return _find_block(carried, block.header.block_id).bodies
     except Refused:
         raise Behind("the batches of the stored proposal are not among the submissions; try again with them") from None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ledger.agreement.certificate import (
     PREPARE,
+    TIMEOUT,
+    Ballot,
     QuorumCertificate,
     TimeoutCertificate,
     check_lock,
@@ -122,6 +125,31 @@ def check_tc(
     if (tc.height, tc.round, tc.epoch) != (height, round_, epoch):
         raise Refused("timeout certificate", "6", f"expected one of height {height}, round {round_}")
     return tc.verify(chain_id, validators)
+
+
+def first_good(candidates: Iterable[bytes], wanted: Ballot, chain_id: bytes, validators: ValidatorSet) -> bytes | None:
+    """Return the first of these that is a good certificate of the ballot's type, height, round and epoch, or None.
+
+    Args:
+        candidates: What somebody listed.
+        wanted: Of any block.
+        chain_id: The chain.
+        validators: Who votes at the height.
+    """
+    place = wanted.height, wanted.round, wanted.epoch
+    for data in candidates:
+        try:
+            if wanted.type == TIMEOUT:
+                check_tc(data, *place, chain_id, validators)
+                return data
+            found = QuorumCertificate.decode(data)
+            ballot = found.ballot
+            if (ballot.type, ballot.height, ballot.round, ballot.epoch) == (wanted.type, *place):
+                found.verify(chain_id, validators)
+                return data
+        except Refused:
+            continue
+    return None
 
 
 def _check_justify(proposal: Proposal, block: Block, validators: ValidatorSet) -> QuorumCertificate | None:

@@ -21,7 +21,6 @@ from ledger.chain.validators import institution_id
 from ledger.encoding import DIGEST, PUBLIC_KEY, SHORT_ID, SIGNATURE, Reader, listed, u8, u32, u64, var
 from ledger.errors import Malformed, Refused, Unreachable
 from ledger.exchange import MAX_LISTED, MAX_OFFERED
-from ledger.node import Submission
 from ledger.notary import sync_from
 from ledger.proofs.checkpoint import MAX_NOTE
 from ledger.remote.answers import MAX_TEXT, Wanted, read_refusal, result_of
@@ -36,6 +35,7 @@ from ledger.remote.protocol import (
     read_optional,
     read_receipt,
 )
+from ledger.signatory import Submission
 from schemas.records import Entry
 from shangmi import PublicKey
 
