@@ -31,7 +31,7 @@ down: $(READY)  ## Stop it; everything it holds stays
 	@$(BIN)/xinglin down
 
 test: $(READY)  ## Every test, on two cores side by side
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 test-services: $(READY)  ## The tests against PostgreSQL, MariaDB, Orthanc and Mosquitto, installed and started for them
 	@$(BIN)/python deploy/services.py

@@ -145,7 +145,7 @@ def test_what_lies_on_the_disk_meanwhile_can_be_read_by_nobody(world: World, mon
     tx = world.submit(world.request(EAST, views=(PEOPLE, VALUES), ndjson=True))
     seen = b""
 
-    def stop(*_: Any) -> Any:
+    def stop(*_: Any, **__: Any) -> Any:
         nonlocal seen
         folder = world.at.home.path / "exports" / EAST
         seen = b"".join(one.read_bytes() for one in folder.rglob("*") if one.is_file())
