@@ -1,4 +1,4 @@
-"""What tasks of `answer_requests` and `tell_region` do: a holder's part of datasets, and what it tells the region."""
+"""What tasks of `share_datasets` and `tell_region` do: a holder's part of datasets, and what it tells the region."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sharing.export.holder import Holder
 from sharing.export.run import Export
 from sharing.outgoing import Outgoing
 from sharing.package.shelf import Shelf
+from vault.exports import Progress
 
 log = logging.getLogger(__name__)
 
@@ -30,45 +31,46 @@ def holder(institution: str, at: Site) -> Holder:
 
 
 def due(institution: str, at: Site | None = None) -> list[str]:
-    """Return the ids of the allowed datasets that wait for an institution's answer; what became final is noted.
+    """Return the ids of the allowed datasets that wait for an institution's answer.
 
     A record asked for by itself is not among them.
     """
     at = at or site()
     catch_up(at.node(institution), at.exchange)
     one = holder(institution, at)
-    noted = _settle(one)
     found = [tx_id.hex() for tx_id, _ in standing.waiting(standing.now(one.replica), one.party)]
-    log.info("share %s: %d wait, %d delivered since", institution, len(found), noted)
+    log.info("share %s: %d wait", institution, len(found))
     return found
 
 
-def _settle(one: Holder) -> int:
+def lay_out(institution: str, at: Site | None = None) -> int:
     """Packages whose announcement is final are on the shelf, what was received is taken off it; returns how many."""
-    ledger, noted = standing.now(one.replica), 0
-    for progress in one.vault.exports.all():
-        tx_id = _id(progress.request)
-        if progress.state != "offered" or (stored := ledger.get(DELIVERY, tx_id + one.party)) is None:
-            continue
-        answer = DeliveryState.decode(stored)
-        here = Export(one, tx_id, allowed_request(ledger, tx_id)).lay_out(answer.package)
-        reason = "" if here else "the announced package is lost here; the requester has to ask anew, with a new request"
-        one.vault.exports.note(
-            progress.request, "delivered", done=progress.parts, parts=progress.parts, reason=reason,
-            height=answer.height,
-        )  # fmt: skip
-        noted += 1
+    at = at or site()
+    catch_up(at.node(institution), at.exchange)
+    one = holder(institution, at)
+    noted = sum(_settle(one, progress) for progress in one.vault.exports.all())
     one.shelf.sweep(one.id, lambda request: _received(one, request))
+    log.info("share %s: %d delivered since", institution, noted)
     return noted
+
+
+def _settle(one: Holder, progress: Progress) -> bool:
+    """Say whether an export's announcement has become final; if so its package is on the shelf."""
+    ledger, tx_id = standing.now(one.replica), bytes.fromhex(progress.request)
+    if progress.state != "offered" or (stored := ledger.get(DELIVERY, tx_id + one.party)) is None:
+        return False
+    answer = DeliveryState.decode(stored)
+    here = Export(one, tx_id, allowed_request(ledger, tx_id)).lay_out(answer.package)
+    reason = "" if here else "the announced package is lost here; the requester has to ask anew, with a new request"
+    one.vault.exports.note(
+        progress.request, "delivered", done=progress.parts, parts=progress.parts, reason=reason, height=answer.height
+    )
+    return True
 
 
 def _received(one: Holder, request: bytes) -> bool:
     stored = standing.now(one.replica).get(DELIVERY, request + one.party)
     return stored is not None and DeliveryState.decode(stored).received > 0
-
-
-def _id(request: str) -> bytes:
-    return bytes.fromhex(request)
 
 
 def share(institution: str, request: str, at: Site | None = None) -> str:
@@ -80,7 +82,8 @@ def share(institution: str, request: str, at: Site | None = None) -> str:
     at = at or site()
     one = holder(institution, at)
     ledger = standing.now(one.replica)
-    answer = Export(one, _id(request), allowed_request(ledger, _id(request))).run()
+    tx_id = bytes.fromhex(request)
+    answer = Export(one, tx_id, allowed_request(ledger, tx_id)).run()
     log.info("share %s: %s", institution, answer)
     return answer
 

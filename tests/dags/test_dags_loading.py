@@ -75,7 +75,8 @@ def test_there_is_one_dag_for_every_enabled_source_and_one_each_that_notarises_a
     region = load_region(ROOT / "region.yaml").institutions
     returning = {f"catch_up_{one.id}" for one in region}
     assert {name for name in loaded["dags"] if name.startswith("catch_up_")} == returning
-    rest = {name for name in loaded["dags"] if not name.startswith(("ingest_", "backfill_", "catch_up_"))}
+    several = ("ingest_", "backfill_", "catch_up_", "share_datasets_")
+    rest = {name for name in loaded["dags"] if not name.startswith(several)}
     watching = {"watch_sources", "compare_replicas", "watch_ledger", "audit_ledger"}
     assert rest == {"notarise", *watching, "answer_requests", "tell_region"}
 
@@ -90,7 +91,12 @@ def test_every_institution_watches_what_others_sign_where_its_node_is(loaded: di
 def test_who_keeps_records_answers_for_them_and_hears_of_emergencies_where_its_node_is(loaded: dict[str, Any]) -> None:
     keepers = [one.id for one in load_region(ROOT / "region.yaml").institutions if one.class_ in "ABC"]
     tasks = {name: task["queue"] for name, task in loaded["dags"]["answer_requests"].items()}
-    assert tasks == {f"{step}_{one}": f"node-{one}" for step in ("answer", "follow_up") for one in keepers}
+    assert tasks == {f"{step}_{one}": f"node-{one}" for step in ("answer", "emergency") for one in keepers}
+    sharing = {name.removeprefix("share_datasets_") for name in loaded["dags"] if name.startswith("share_datasets_")}
+    assert sharing == set(keepers)
+    for one in keepers:
+        tasks = {name: task["queue"] for name, task in loaded["dags"][f"share_datasets_{one}"].items()}
+        assert tasks == {"due": f"node-{one}", "export": f"node-{one}"}, "nobody waits for another's export"
     told = {name: task["queue"] for name, task in loaded["dags"]["tell_region"].items()}
     assert told == {f"{step}_{one}": f"node-{one}" for step in ("catalogue", "notices") for one in keepers}
 

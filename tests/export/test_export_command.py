@@ -20,7 +20,7 @@ def delivered(world: World, mongo_uri: str) -> bytes:
     tx = world.submit(world.request(EAST))
     assert share.share(EAST, tx.hex(), world.at) == "delivered"
     world.grow()
-    share.due(EAST, world.at)
+    share.lay_out(EAST, world.at)
     return tx
 
 

@@ -45,6 +45,7 @@ def test_each_holder_exports_the_records_of_its_own_patients_who_permit_it(world
         answer = delivered(world, tx, holder)
         assert (answer.answer, answer.records) == ("delivered", 4 * people)
         assert share.due(holder, world.at) == []
+        assert share.lay_out(holder, world.at) == 1
         path = fetched(world, tx, holder, tmp_path)
         opened = open_package(path, world.at.keystore(RESEARCH).signing_key.decrypt)
         manifest = opened.manifest
@@ -91,7 +92,7 @@ def test_a_package_is_laid_out_only_once_a_block_holds_its_announcement(world: W
     world.say(EAST, range(20))
     tx = world.submit(world.request(EAST))
     assert share.share(EAST, tx.hex(), world.at) == "delivered"
-    share.due(EAST, world.at)
+    share.lay_out(EAST, world.at)
     sent = share.holder(EAST, world.at).outgoing.find(f"dataset/{tx.hex()}")
     assert sent is not None
     announced = sent.opened
@@ -99,10 +100,10 @@ def test_a_package_is_laid_out_only_once_a_block_holds_its_announcement(world: W
     with pytest.raises(NotYet):
         share.holder(EAST, world.at).shelf.get(announced.package, tmp_path / "early.xld", announced.size)
     world.grow()
-    share.due(EAST, world.at)
+    share.lay_out(EAST, world.at)
     fetched(world, tx, EAST, tmp_path)
     world.offer(RESEARCH, Received, request=tx, holder=institution_id(EAST), package=announced.package)
     world.grow()
-    share.due(EAST, world.at)
+    share.lay_out(EAST, world.at)
     with pytest.raises(NotYet):
         share.holder(EAST, world.at).shelf.get(announced.package, tmp_path / "late.xld", announced.size)

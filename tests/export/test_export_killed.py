@@ -43,7 +43,7 @@ def test_an_export_killed_again_and_again_ends_in_one_whole_package(world: World
     assert work(tx).stdout.strip().endswith("delivered")
     assert len(answers(world)) == 1
     world.grow()
-    share.due(EAST, world.at)
+    share.lay_out(EAST, world.at)
     stored = world.state(DELIVERY, tx + institution_id(EAST))
     assert stored is not None
     answer, path = DeliveryState.decode(stored), tmp_path / "d.xld"
