@@ -28,7 +28,7 @@ from ledger.messages.delivery import allowed_request
 from schemas.records import RawRecord, Resource
 from schemas.sharing import Code, Cohort, DatasetRequest, Demands
 from sharing.deidentify import Deidentifier
-from sharing.export import run, standing
+from sharing.export import cutting, run, standing
 from sharing.package import verify
 from sharing.reader import open_dataset
 from sharing.request import desk, write_request
@@ -149,7 +149,7 @@ class Stages:
         Extract.records = self.drawn("open", Extract.records)  # type: ignore[method-assign]
         Deidentifier.resource = self.timed("de-identify", Deidentifier.resource)  # type: ignore[method-assign]
         View.rows = self.timed("project", View.rows)  # type: ignore[method-assign]
-        run.part.encode = self.timed("set down", run.part.encode)
+        cutting.encode = self.timed("set down", cutting.encode)
         run.plans = self.timed("gate", run.plans)
         run.pack = self.timed("pack", run.pack)
         run.gather = self.timed("evidence", run.gather)

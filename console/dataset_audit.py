@@ -107,10 +107,8 @@ def recut(
     """Cut a dataset anew, without the rows that patients called back; the requester is told in the next block."""
     from console.request_files import resolve
     from dags.steps import share
-    from ledger.messages.delivery import allowed_request
     from ledger.messages.notice import notice
     from sharing.export import standing
-    from sharing.export.run import Export
 
     with sentences(), quiet_libraries():
         holder = share.holder(acting(institution), site())
@@ -119,7 +117,7 @@ def recut(
         called = notice(ledger, tx_id, holder.party)
         if called is None or not called.open:
             fail("no rows of this dataset are called back; `xinglin consent withdraw` says so where there are", REFUSED)
-        finished = Export(holder, tx_id, allowed_request(ledger, tx_id), again=True).recut()
+        finished = share.export(holder, tx_id, again=True).recut()
     facts = {"request": tx_id.hex(), "package": finished.package.hex(), "records": finished.records}
     if as_json:
         print_json(facts)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
 from ledger.chain.state import DELIVERY
 from ledger.messages.delivery import DeliveryState, allowed_request
+from schemas.errors import ConfigurationError
 from sharing.export import standing
+from sharing.export.cutting import PATIENTS, Hands
 from sharing.export.holder import Holder
 from sharing.export.run import Export
 from sharing.outgoing import Outgoing
@@ -73,6 +77,30 @@ def _received(one: Holder, request: bytes) -> bool:
     return stored is not None and DeliveryState.decode(stored).received > 0
 
 
+def export(one: Holder, tx_id: bytes, *, again: bool = False, patients: int = PATIENTS) -> Export:
+    """Return a holder's part of an allowed dataset, for as many processes as this machine has cores.
+
+    ``XINGLIN_EXPORT_PROCESSES`` is another number of them. A small export takes one.
+
+    Raises:
+        Refused: The request is no longer one that was allowed.
+        ConfigurationError: The number is none.
+    """
+    way = "again" if again else "run"
+    command = (sys.executable, "-m", "dags.steps.cut", one.id, tx_id.hex(), way, str(patients))
+    state = allowed_request(standing.now(one.replica), tx_id)
+    return Export(one, tx_id, state, again=again, patients=patients, hands=Hands(command, _processes()))
+
+
+def _processes() -> int:
+    given = os.environ.get("XINGLIN_EXPORT_PROCESSES")
+    if given is None:
+        return len(os.sched_getaffinity(0))
+    if not given.isdigit() or not int(given):
+        raise ConfigurationError("XINGLIN_EXPORT_PROCESSES is not a number of processes")
+    return int(given)
+
+
 def share(institution: str, request: str, at: Site | None = None) -> str:
     """An institution's part of a dataset is packed and announced, or refused; returns its answer.
 
@@ -81,9 +109,7 @@ def share(institution: str, request: str, at: Site | None = None) -> str:
     """
     at = at or site()
     one = holder(institution, at)
-    ledger = standing.now(one.replica)
-    tx_id = bytes.fromhex(request)
-    answer = Export(one, tx_id, allowed_request(ledger, tx_id)).run()
+    answer = export(one, bytes.fromhex(request)).run()
     log.info("share %s: %s", institution, answer)
     return answer
 

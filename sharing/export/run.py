@@ -8,7 +8,7 @@ the holder signs DELIVERED, and at the chain until the block that takes it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from sharing.deidentify import Profile, load_profile
 from sharing.errors import NotYet, Refused, RiskTooHigh
 from sharing.export import part, standing
 from sharing.export.cohort import Selection, select
+from sharing.export.cutting import PATIENTS, Cutting, Hands, keep_selection, kept_selection
 from sharing.export.holder import Holder
 from sharing.export.packing import JSON, Packed, Persons, as_json, pack, plans
 from sharing.export.resources import alike
@@ -35,8 +36,6 @@ from sharing.views import View, compile_view
 
 log = logging.getLogger(__name__)
 
-#: Patients of one part.
-PATIENTS: Final = 200
 #: How often parts are made anew because patients change their minds meanwhile, before somebody looks.
 ROUNDS: Final = 20
 #: What a refusal says to the requester, on the chain, by the rule that refused.
@@ -52,15 +51,18 @@ class Export:
         state: What the chain holds of it; allowed.
         again: Whether a dataset that was delivered is cut anew, of the same patients but those who took back theirs.
         patients: Patients of a part.
+        hands: Processes beside this one, for a large export; None for none.
 
     Raises:
         NotYet: The request's file is not on the exchange.
     """
 
     def __init__(
-        self, holder: Holder, tx_id: bytes, state: RequestState, *, again: bool = False, patients: int = PATIENTS
-    ) -> None:
-        self.holder, self.tx_id, self.state, self._again, self._size = holder, tx_id, state, again, patients
+        self, holder: Holder, tx_id: bytes, state: RequestState, *, again: bool = False, patients: int = PATIENTS,
+        hands: Hands | None = None,
+    ) -> None:  # fmt: skip
+        self.holder, self.tx_id, self.state, self._again = holder, tx_id, state, again
+        self._size, self._hands = patients, hands or Hands()
         found = desk.find(holder.exchange, state.digest)
         if found is None:
             raise NotYet("the file of the request is not on the exchange; the requester submits it again")
@@ -142,11 +144,11 @@ class Export:
         for _ in range(ROUNDS):
             self._check_allowed()
             selection = self._selection()
-            chunks = self._cut(selection)
-            finished, packed = self._pack(selection, chunks)
+            cutting = self._cut(selection)
+            finished, packed = self._pack(selection, cutting)
             # Before the last look at the statements: a withdrawal after it finds its patient in the dataset.
             self.holder.vault.shares.note(self.tx_id, sorted(packed.owners))
-            if self._current(selection, chunks):
+            if self._current(selection):
                 return finished, packed
             log.info("export: statements changed meanwhile; some parts are cut anew")
         raise NotYet(f"patients' statements changed {ROUNDS} times while records were cut; try again later")
@@ -184,53 +186,57 @@ class Export:
         party = self.holder.party
         return digest_of(party, statements(self.holder.replica.view, party, patients))
 
-    def _cut(self, selection: Selection) -> Sequence[Sequence[bytes]]:
-        """Every part stands in the scratch folder under the statements of now; returns whose they are."""
-        builder, owners = self._builder(selection), selection.owners
-        chunks = [owners[at : at + self._size] for at in range(0, len(owners), self._size)]
-        for number, chunk in enumerate(chunks):
-            if not self._stands(number, chunk, builder):
-                self.scratch.write(_name(number), part.encode(builder.build(chunk)))
-            self._note("cutting", done=number + 1, parts=len(chunks))
-        return chunks
+    def _cutting(self, selection: Selection) -> Cutting:
+        return Cutting(self.scratch, self._builder(selection), selection.owners, self._size)
 
-    def _stands(self, number: int, chunk: Sequence[bytes], builder: part.Builder) -> bool:
-        stored = self.scratch.read(_name(number))
-        found = None if stored is None else part.decode(stored)
-        return found is not None and (found.owners, found.statements) == (tuple(chunk), builder.statements(chunk))
+    def _cut(self, selection: Selection) -> Cutting:
+        """Every part stands in the scratch folder under the statements of now."""
+        cutting = self._cutting(selection)
+        count = len(cutting)
+        if (sharers := self._hands.for_parts(count)) > 1:
+            keep_selection(self.scratch, selection)
+        with self._hands.at_work(sharers):
+            for done, _ in enumerate(cutting.cut(range(0, count, sharers)), 1):
+                self._note("cutting", done=min(done * sharers, count), parts=count)
+        if sharers > 1:
+            cutting.finish(range(count))
+        return cutting
 
-    def _current(self, selection: Selection, chunks: Sequence[Sequence[bytes]]) -> bool:
+    def help(self, first: int, step: int) -> None:
+        """The parts that fall to a process beside the export's own stand in the scratch folder.
+
+        Args:
+            first: Number of its first part.
+            step: How many processes share the parts.
+        """
+        cutting = self._cutting(kept_selection(self.scratch))
+        cutting.finish(range(first, len(cutting), step))
+
+    def _current(self, selection: Selection) -> bool:
         """Say whether what was packed is what would be cut now: nobody withdrew, nobody was erased."""
         if not set(selection.owners) <= set(self.holder.vault.extract.patients()):
             self.scratch.clear()
             return False
-        builder = self._builder(selection)
-        return all(self._stands(number, chunk, builder) for number, chunk in enumerate(chunks))
-
-    def _parts(self, count: int) -> Iterator[part.Part]:
-        for number in range(count):
-            if (stored := self.scratch.read(_name(number))) is None:
-                raise NotYet("a part of the export was lost or changed on the disk; it is cut anew")
-            yield part.decode(stored)
+        return self._cutting(selection).current()
 
     # --- the package ---------------------------------------------------------------------------------------------
 
-    def _pack(self, selection: Selection, chunks: Sequence[object]) -> tuple[Finished, Packed]:
-        count, holder = len(chunks), self.holder
+    def _pack(self, selection: Selection, cutting: Cutting) -> tuple[Finished, Packed]:
+        count, holder = len(cutting), self.holder
         self._note("packing", done=count, parts=count)
-        planned = plans(self._views, lambda: self._parts(count), self.request.demands)
+        planned = plans(self._views, cutting.parts, self.request.demands)
         with Writer(self.path, self.tx_id, holder.id, self._recipient()) as writer:
-            packed = pack(writer, self._views, lambda: self._parts(count), planned, self._resources(selection, count))
+            packed = pack(writer, self._views, cutting.parts, planned, self._resources(selection, cutting))
             self._check_size(packed)
             writer.plain("deidentification.json", JSON, as_json(packed.report.as_dict()))
             evidence = gather(holder.replica, self.tx_id, packed.records, holder=holder.id)
             facts = self._facts(selection, packed)
             return writer.finish(facts, evidence, lambda digest: holder.node.sign_manifest(self.tx_id, digest)), packed
 
-    def _resources(self, selection: Selection, count: int) -> Persons | None:
+    def _resources(self, selection: Selection, cutting: Cutting) -> Persons | None:
         if not self.request.ndjson:
             return None
-        return alike(self._parts(count), selection.persons, self.request.demands), selection.persons
+        return alike(cutting.parts(), selection.persons, self.request.demands), selection.persons
 
     def _check_size(self, packed: Packed) -> None:
         if not packed.records:
@@ -294,7 +300,3 @@ class Export:
         if self._again:
             return  # the vault remembers the delivery
         self.holder.vault.exports.note(self.tx_id.hex(), state, **facts)
-
-
-def _name(number: int) -> str:
-    return f"part-{number:06d}"
