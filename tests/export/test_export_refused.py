@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -157,25 +156,6 @@ def test_what_lies_on_the_disk_meanwhile_can_be_read_by_nobody(world: World, mon
     assert len(seen) > 1_000
     for plain in (b"umol/L", b"2160-0", b"resourceType", b"ARROW", b"PAR1"):
         assert plain not in seen
-
-
-def test_a_full_disk_leaves_nothing_announced_and_the_next_try_succeeds(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.say(EAST, range(20))
-    tx = world.submit(world.request(EAST))
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space"):
-            export(world, tx).run()
-    world.grow()
-    assert answer(world, tx) is None
-    assert not list((world.at.home.path / "exports" / EAST).glob("*.xld"))
-    assert export(world, tx).run() == "delivered"
 
 
 def test_who_is_frozen_between_approval_and_delivery_receives_nothing(world: World) -> None:
