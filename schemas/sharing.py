@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 #: Classes of institutions that keep patients' records.
@@ -68,6 +68,11 @@ class Ethics:
     number: str
     valid: tuple[date, date]
     digest: bytes
+
+    def held(self, time_ms: int) -> bool:
+        """Say whether the approval held at a time, milliseconds since 1970 UTC; a day that began anywhere counts."""
+        day, (first, last) = datetime.fromtimestamp(time_ms / 1_000, UTC).date(), self.valid
+        return first - timedelta(1) <= day <= last
 
 
 @dataclass(frozen=True, slots=True)

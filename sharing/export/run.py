@@ -156,7 +156,11 @@ class Export:
     def _check_allowed(self) -> None:
         if (reason := forbidden(standing.now(self.holder.replica), self.state)) is not None:
             raise Refused("delivery", reason)
-        require_answerable(self.request, self.state)
+        require_answerable(self.request, self.state, self._decided_ms)
+
+    @property
+    def _decided_ms(self) -> int:
+        return self.holder.replica.header(self.state.height).timestamp_ms
 
     def _selection(self) -> Selection:
         selection = select(self.holder.vault, self.request)
@@ -174,8 +178,7 @@ class Export:
         if registration is None:
             raise Refused("delivery", "the requester is not registered any more")
         # Validity is that of the day of the decision; the statements are those of now.
-        decided = holder.replica.header(self.state.height).timestamp_ms
-        cutter = Cutter(ledger, holder.party, registration, self.state.purpose, decided)
+        cutter = Cutter(ledger, holder.party, registration, self.state.purpose, self._decided_ms)
         secret = holder.keystore.sealing_secret("XL/DATASET/1", self.tx_id, 32)
         return part.Builder(
             holder.vault, self.request, self._views, cutter, self._said, self._profile, secret, selection.persons

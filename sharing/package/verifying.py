@@ -136,6 +136,8 @@ def _request(package: Package, allowed: Allowed) -> DatasetRequest:
     }
     if wrong := [name for name, holds in agrees.items() if not holds]:
         raise Tampered(f"request: the dataset is not what was asked for: {', '.join(wrong)}")
+    if request.ethics is not None and not request.ethics.held(allowed.decided.timestamp_ms):
+        raise Tampered("request: the ethics approval that it rests on did not hold on the day of the decision")
     return request
 
 
@@ -157,6 +159,12 @@ def _proved(manifest: Manifest, request: DatasetRequest, allowed: Allowed) -> It
         f"The rules of the region allowed it in block {allowed.decided.height}, {_day(allowed.decided.timestamp_ms)}, "
         f"by {', '.join(allowed.verdict.policies)}. Their text in the package is the one that was in force."
     )
+    if request.ethics is not None:
+        begins, ends = request.ethics.valid
+        yield (
+            f"It rests on approval {request.ethics.number} of {request.ethics.committee}, {begins} to {ends}, whose "
+            f"document has the SM3 {request.ethics.digest.hex()}."
+        )
     if allowed.voices:
         said = (f"{one.member} {'approved' if one.approves else 'refused'}" for one in allowed.voices)
         yield f"Of the data access committee: {', '.join(said)}."

@@ -67,16 +67,18 @@ def request_faults(request: DatasetRequest, roster: Roster, chain_id: bytes, tod
     yield from _profile(request.profile)
 
 
-def require_answerable(request: DatasetRequest, state: RequestState) -> None:
+def require_answerable(request: DatasetRequest, state: RequestState, decided_ms: int) -> None:
     """Return where a holder may answer an allowed request as its file says; the digest alone does not say so.
 
     Args:
         request: The file.
         state: What the chain holds of the request that names the file's digest.
+        decided_ms: Time of the block of the decision, milliseconds since 1970 UTC.
 
     Raises:
-        Refused: The requester had the chain judge something else than people read, or the file asks for everything or
-            demands less of a table than the region does, whoever signed it.
+        Refused: The requester had the chain judge something else than people read, the ethics approval did not hold on
+            the day of the decision, or the file asks for everything or demands less of a table than the region does,
+            whoever signed it.
     """
     agrees = {
         "requester": institution_id(request.requester) == state.requester,
@@ -88,6 +90,9 @@ def require_answerable(request: DatasetRequest, state: RequestState) -> None:
     }
     if wrong := [name for name, holds in agrees.items() if not holds]:
         raise Refused("request file", f"the chain was asked something else than the file says about {', '.join(wrong)}")
+    if request.ethics is not None and not request.ethics.held(decided_ms):
+        first, last = request.ethics.valid
+        raise Refused("ethics", f"the ethics approval holds from {first} to {last}; the decision fell on another day")
     if weak := [*_cohort(request.cohort, request.made), *_demands(request)]:
         raise Refused(weak[0].rule, "; ".join(map(str, weak)))
 

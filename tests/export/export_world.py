@@ -155,7 +155,7 @@ class World:
         made = DatasetRequest(
             self.at.genesis.chain_id, "Creatinine and glucose", RESEARCH, tuple(sorted(holders)), "research", "", b"",
             MEASURED, {one["name"]: dict(one) for one in views}, "gbt-37964", Demands(suppression=200), False, 10_000,
-            Ethics("Ethics committee", "2026-17", (date(2026, 1, 1), date(2027, 1, 1)), sm3(b"approval")),
+            Ethics("Ethics committee", "2026-17", (date(2026, 1, 1), date(2126, 1, 1)), sm3(b"approval")),
             date(2026, 11, 20), date(2027, 11, 20), random.randbytes(16),
         )  # fmt: skip
         return replace(made, **changes)

@@ -18,7 +18,8 @@ from ledger.contracts.member_changes import Freeze
 from ledger.messages.delivery import DeliveryState, allowed_request
 from ledger.messages.notice import Notice
 from ledger.messages.request_state import RequestState
-from schemas.sharing import Code, Cohort, Demands
+from schemas.sharing import Code, Cohort, Demands, Ethics
+from shangmi import sm3
 from sharing.errors import NotYet, Refused
 from sharing.export import part, run, standing
 from sharing.export.run import Export
@@ -50,6 +51,7 @@ def nothing_left(world: World, tx: bytes) -> bool:
         ({"cohort": Cohort(ages=(1, 5))}, "nobody"),
         ({"most": 3}, "too-many"),
         ({"demands": Demands(k=4)}, "not-permitted"),
+        ({"ethics": Ethics("Ethics committee", "9", (date(2020, 1, 1), date(2021, 1, 1)), sm3(b"9"))}, "not-permitted"),
         ({"views": {"people": PEOPLE}, "demands": Demands(k=60, suppression=0)}, "risk-too-high"),
     ],
 )

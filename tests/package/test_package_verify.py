@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 from package_world import (
     ASKER,
+    ETHICS,
     HOLDER,
     OTHER,
     REGULATOR,
@@ -25,6 +26,7 @@ from package_world import (
 )
 
 from ledger.proofs.anchor import Anchor, load_anchor
+from schemas.sharing import Ethics
 from shangmi import PrivateKey, sm3
 from sharing.errors import Malformed, NotForThisKey, Tampered
 from sharing.package import Table, verify
@@ -189,6 +191,17 @@ def test_a_request_file_that_was_not_the_allowed_one_is_refused(world: World, tm
     assert "not the one that was allowed" in refusal(world, made.finished.path)
     made = deliver(world.region, tmp_path / "d.xld", one.request, other, one.records, asked=request_digest(one.content))
     assert "not the one that was allowed" in refusal(world, made.finished.path)
+
+
+@pytest.mark.parametrize("valid", [(date(2025, 1, 1), date(2026, 10, 30)), (date(2026, 11, 3), date(2027, 1, 1))])
+def test_a_dataset_whose_ethics_approval_did_not_hold_when_it_was_allowed_is_refused(
+    world: World, tmp_path: Path, valid: tuple[date, date]
+) -> None:
+    one, ethics = world.research, Ethics("区伦理委员会", "2026-7", valid, ETHICS)
+    content = request_file(world.region, ethics=ethics)
+    request = world.region.allowed(ASKER, request_digest(content))
+    made = deliver(world.region, tmp_path / "d.xld", request.tx_id, content, one.records)
+    assert "ethics approval" in refusal(world, made.finished.path)
 
 
 def test_a_dataset_sealed_to_another_than_the_requester_is_refused(world: World, tmp_path: Path) -> None:

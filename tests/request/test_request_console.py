@@ -216,7 +216,7 @@ def test_who_has_the_chain_judge_something_else_than_people_read_is_found_out(de
     for command in (("show", id_), ("approve", id_, "--institution", "hospital-west", "--yes")):
         assert "says something else" in desk(*command, code=1).told
     with pytest.raises(Refused, match="most"):
-        require_answerable(read_request(content), desk.state(id_))
+        require_answerable(read_request(content), desk.state(id_), 0)
     assert "(its file says something else than the chain)" in desk("list").output.decode()
     assert desk.offers() == []
 
