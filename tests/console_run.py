@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from founded import forget_site
 from typer.testing import CliRunner
 
 from console.main import app
-from dags.steps.site import site as opened_site
 
 ROOT = Path(__file__).parents[1]
 WIDTH = {"COLUMNS": "80"}
@@ -48,19 +48,10 @@ def run_here(*arguments: object, stdin: bytes = b"", **environment: str) -> Done
             app, list(map(str, arguments)), input=stdin, env={**clean, **WIDTH, **environment}, prog_name="xinglin"
         )
     finally:
-        _forget_site()
+        forget_site()
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return _checked(Done(done.exit_code, done.stdout_bytes, done.stderr_bytes))
-
-
-def _forget_site() -> None:
-    """The next command opens its site anew, as a process would."""
-    if opened_site.cache_info().currsize:
-        at = opened_site()
-        opened_site.cache_clear()
-        if "client" in vars(at):
-            at.client.close()
 
 
 def run_apart(*arguments: object, stdin: bytes = b"", **environment: str) -> Done:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from console.region.founding import found
-from dags.steps.site import Site
+from dags.steps.site import Site, site
 from schemas.home import Home
 
 
@@ -27,7 +27,14 @@ def opened_site(home: Home) -> Iterator[Site]:
         yield at
     finally:
         _clear(at)
-        at.client.close()
+        at.close()
+
+
+def forget_site() -> None:
+    """The next command or task of this process opens its site anew, as a process would."""
+    if site.cache_info().currsize:
+        site().close()
+        site.cache_clear()
 
 
 def _clear(at: Site) -> None:

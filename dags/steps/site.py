@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import MongoClient
 
@@ -20,12 +21,31 @@ from schemas.source import Source, load_source, load_sources
 from vault.keystore import FileKeystore
 from vault.store import Vault
 
+Opened = TypeVar("Opened")
+
 
 class Site:
     """What the steps of this machine work with; everything is opened at its first use."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self._opened: dict[tuple[str, str], Any] = {}
+
+    def _once(self, open_: Callable[[str], Opened], institution: str) -> Opened:
+        key = open_.__name__, institution
+        if key not in self._opened:
+            self._opened[key] = open_(institution)
+        found: Opened = self._opened[key]
+        return found
+
+    def close(self) -> None:
+        """The nodes opened here let go of their keys' vote stores, and the connections to the database end."""
+        for (what, _), one in self._opened.items():
+            if what == self._node.__name__:
+                one.close()
+        self._opened.clear()
+        if "client" in vars(self):
+            self.client.close()
 
     @cached_property
     def client(self) -> MongoClient[dict[str, Any]]:
@@ -68,27 +88,35 @@ class Site:
         """Open an institution's keystore with its password."""
         return FileKeystore.open(self.home.keys(institution), self.home.password(institution))
 
-    @cache  # noqa: B019  (one site lives as long as its process)
     def vault(self, institution: str) -> Vault:
         """Open an institution's vault."""
+        return self._once(self._vault, institution)
+
+    def _vault(self, institution: str) -> Vault:
         database, keystore = self.client[f"xinglin_{institution}"], self.keystore(institution)
         key = keystore.signing_key if self.home.node_socket is None else self.node(institution)
         secret = open_region_key(self.home, self.genesis, institution, key)
         return Vault(database, keystore, institution, self.genesis.chain_id, region_key=secret)
 
-    @cache  # noqa: B019
     def node(self, institution: str) -> Notary:
         """Reach an institution's node: behind its socket, or opened here, with its key where the keystore is here."""
+        return self._once(self._node, institution)
+
+    def _node(self, institution: str) -> Notary:
         return open_node(self.home, institution, self.client)
 
-    @cache  # noqa: B019
     def summaries(self, institution: str) -> SummaryStore:
         """Open an institution's copy of everybody's sealed summaries, where this machine reaches its database."""
+        return self._once(self._summaries, institution)
+
+    def _summaries(self, institution: str) -> SummaryStore:
         return open_summaries(self.home, institution, self.client)
 
-    @cache  # noqa: B019
     def replica(self, institution: str) -> Replica:
         """Open an institution's replica for reading, where this machine reaches its database."""
+        return self._once(self._replica, institution)
+
+    def _replica(self, institution: str) -> Replica:
         return Replica(replica_database(self.home, institution, self.client), self.genesis)
 
 

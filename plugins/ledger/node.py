@@ -84,6 +84,10 @@ class Node:
         self._follower = Follower(replica, self._judgement)
         self._signatory = Signatory(institution, self._pen, replica, self._judgement, clock)
 
+    def close(self) -> None:
+        """Let go of the vote store; the node signs nothing more."""
+        self._pen.close()
+
     @property
     def height(self) -> int:
         """Height of the last final block; 0 is genesis."""

@@ -28,6 +28,10 @@ class Notary(Protocol):
         """Whose node it is."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds open."""
+        ...
+
     @property
     def height(self) -> int:
         """Height of the last final block; 0 is genesis."""

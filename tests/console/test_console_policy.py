@@ -237,7 +237,7 @@ def test_rules_and_members_are_changed_by_vote(here: Xinglin, at: Site, file: Wr
     assert new.bytes in {one.public_key for one in registered}
     done = here("governance", "adopt-key", "--institution", "hospital-west")
     assert (done.code, b"signs with the new key now" in done.output) == (0, True), done.told
-    Site.node.cache_clear()  # the node of this process held the old key, as one that runs would until it is restarted
+    at.close()  # the node of this process held the old key, as one that runs would until it is restarted
     assert at.keystore("hospital-west").public_key == new
     assert not (at.home.keys("hospital-west") / "next").exists()
     assert here("governance", "adopt-key", "--institution", "hospital-west").code == 1

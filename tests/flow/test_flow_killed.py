@@ -92,7 +92,7 @@ def test_mongod_killed_while_records_are_sealed_loses_nothing(tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
         at = Site(home)
         assert_whole(at, sent)
-        at.client.close()
+        at.close()
     finally:
         server.stop()
         for name, value in before.items():

@@ -65,5 +65,5 @@ def test_a_lost_vote_store_comes_back_only_where_the_key_cannot_have_signed(at: 
     assert back.node(LOSER).verify_chain().ok
     again = recover()
     assert again.returncode == 1 and "nothing to recover" in again.stderr
-    without.client.close()
-    back.client.close()
+    without.close()
+    back.close()

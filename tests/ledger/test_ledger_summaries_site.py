@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from founded import opened_site
+from founded import forget_site, opened_site
 from typer.testing import CliRunner
 
 from console.main import app
 from console.region.founding import found
 from dags.steps import ingest, publish, summaries
 from dags.steps.site import Site
-from dags.steps.site import site as opened_here
 from ledger.carrier import Carrier, carry_block
 from ledger.messages.erasure import Erase, portions
 from ledger.messages.granted_keys import grant_topic
@@ -36,9 +35,7 @@ def at(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     (home.path / "inbox" / LAB).mkdir(parents=True)
     with opened_site(home) as opened:
         yield opened
-    if opened_here.cache_info().currsize:
-        opened_here().client.close()
-        opened_here.cache_clear()
+    forget_site()
 
 
 def publish_day(at: Site, day: int) -> None:

@@ -52,8 +52,7 @@ def at(engineer: Engineer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         monkeypatch.setenv(name, value)
     site = Site(engineer.home)
     yield site
-    if "client" in vars(site):
-        site.client.close()
+    site.close()
 
 
 def _clear(mongo: MongoClient[dict[str, object]]) -> None:

@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from founded import forget_site
 from typer.testing import CliRunner
 
 from console.main import app
-from dags.steps.site import site as opened_site
 from schemas.home import Home
 
 ROOT = Path(__file__).parents[2]
@@ -68,12 +68,3 @@ class Engineer:
             cwd=folder, env=self.environment(), capture_output=True, text=True, check=False, timeout=240,
         )  # fmt: skip
         return Told(done.returncode, done.stdout, done.stderr)
-
-
-def forget_site() -> None:
-    """The next command opens its site anew, as a process would."""
-    if opened_site.cache_info().currsize:
-        at = opened_site()
-        opened_site.cache_clear()
-        if "client" in vars(at):
-            at.client.close()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from founded import opened_site
+from founded import forget_site, opened_site
 from record_world import World, small_region
 
 from console.region.founding import found
-from dags.steps.site import site as opened_here
 from schemas.home import Home
 
 
@@ -26,6 +25,4 @@ def world(tmp_path_factory: pytest.TempPathFactory, mongo_uri: str) -> Iterator[
         found(home)
         with opened_site(home) as at:
             yield World.publish(at)
-        if opened_here.cache_info().currsize:
-            opened_here().client.close()
-            opened_here.cache_clear()
+        forget_site()

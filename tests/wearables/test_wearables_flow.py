@@ -42,7 +42,7 @@ def at(
     site = Site(home)
     _clear(mongo)
     yield site
-    site.client.close()
+    site.close()
     _clear(mongo)
 
 

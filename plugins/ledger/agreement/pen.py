@@ -39,6 +39,11 @@ class Pen:
         if key is not None and votes is not None:
             votes.check_owner(key.public)
 
+    def close(self) -> None:
+        """Let go of the record; nothing is signed any more."""
+        if self._votes is not None:
+            self._votes.close()
+
     def key(self, view: ChainView) -> Signer:
         """Return the key, where it is the one the chain names now: another's signature would be refused by all.
 

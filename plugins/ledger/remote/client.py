@@ -67,6 +67,9 @@ class RemoteNode:
         self._path, self._chain_id = path, chain_id
         self._patience, self._seconds = patience, seconds
 
+    def close(self) -> None:
+        """Nothing is open between questions."""
+
     # --- publishing --------------------------------------------------------------------------------------------
 
     @property
