@@ -254,11 +254,11 @@ def _write_tables(dataset: Dataset, part: Path, tables: list[str] | None, *, as_
     from sharing.errors import Refused
 
     for name in dict.fromkeys(tables or dataset.tables):
-        found, path = dataset.arrow(name), part / f"{name}.{'csv' if as_csv else 'parquet'}"
-        if as_csv and any(types.is_nested(one.type) for one in found.schema):
+        schema, path = dataset.schema(name), part / f"{name}.{'csv' if as_csv else 'parquet'}"
+        if as_csv and any(types.is_nested(one.type) for one in schema):
             raise Refused("csv", f"{name} has columns that hold lists, which CSV has not; take Parquet")
-        with _private(path) as file, (csv.CSVWriter if as_csv else pq.ParquetWriter)(file, found.schema) as writer:
-            for batch in found.to_batches():
+        with _private(path) as file, (csv.CSVWriter if as_csv else pq.ParquetWriter)(file, schema) as writer:
+            for batch in dataset.batches(name):
                 writer.write_batch(batch)
         yield path.name
 

@@ -10,11 +10,15 @@ Needs the base installation alone: no Airflow, no MongoDB, no network.
 
 from __future__ import annotations
 
+import atexit
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+from weakref import WeakSet
 
 from schemas import json_text
 from shangmi import MalformedInput, PrivateKey, WrongKeyOrTampered
@@ -28,8 +32,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset
+    from pyarrow import parquet as pq
 
 Key = PrivateKey | Path | str | Callable[[bytes], bytes]
+_PATIENCE_SECONDS: Final = 1.0
+_BREATH_SECONDS: Final = 0.05
+#: Files that Arrow's threads may still hold.
+_LENT: WeakSet[BinaryIO] = WeakSet()
 
 
 def open_dataset(
@@ -127,43 +136,83 @@ class Dataset:
         """Return one file to read from anywhere; its bytes are verified as they are read."""
         return self._opened.file(name)
 
-    def arrow(self, table: str) -> pa.dataset.Dataset:
-        """Return a table as an Arrow dataset: filter and select before you read, however large it is.
+    def schema(self, table: str) -> pa.Schema:
+        """Return a table's columns and their types.
 
         Raises:
-            Malformed: There is none of this name, or its files have other columns or rows than the holder says.
+            Malformed: There is no such table, or its files have other columns or rows than the holder says.
+            Tampered: A file was changed.
+        """
+        import pyarrow as pa
+
+        found, rows = self._table(table), 0
+        schema = pa.schema([(name, _arrow_type(type_)) for name, type_ in found.columns])
+        for section in found.sections:
+            with self._parquet(table, section) as file:
+                schema, rows = file.schema_arrow, rows + file.metadata.num_rows
+            if tuple((one.name, str(one.type)) for one in schema) != found.columns:
+                raise Malformed(f"{table}: its file has other columns than the holder says")
+        if rows != found.rows:
+            raise Malformed(f"{table}: {rows} rows, the holder says {found.rows}")
+        return schema
+
+    def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield a table's rows, some at a time, however large it is; no other thread reads.
+
+        Raises:
+            Malformed: There is no such column; else as ``schema``.
+            Tampered: It was changed; batches before that place were yielded.
+        """
+        names = self.schema(table).names
+        if missing := set(columns or ()) - set(names):
+            raise Malformed(f"{table}: no column {', '.join(sorted(missing))}; it has {', '.join(names)}")
+        for section in self._table(table).sections:
+            with self._parquet(table, section) as file:
+                yield from file.iter_batches(columns=None if columns is None else list(columns), use_threads=False)
+
+    def arrow(self, table: str) -> pa.dataset.Dataset:
+        """Return a table as an Arrow dataset: filter and select before you read; Arrow's threads do.
+
+        Raises:
+            Malformed: As ``schema``.
             Tampered: By its reads, too: a chunk was changed.
         """
         import pyarrow as pa
         from pyarrow import dataset as ds
 
-        found = self._table(table)
-        if not found.sections:
-            return ds.dataset(pa.table({name: pa.array([], _arrow_type(type_)) for name, type_ in found.columns}))
+        sections, schema = list(self._table(table).sections), self.schema(table)
+        if not sections:
+            return ds.dataset(schema.empty_table())
+        _exit_after_arrow()
         files = pa.fs.PyFileSystem(_handler(self._opened))
-        try:
-            made = ds.dataset(list(found.sections), filesystem=files, format="parquet")
-        except pa.ArrowInvalid:
-            raise Malformed(f"{table}: its file is no Parquet") from None
-        if tuple((one.name, str(one.type)) for one in made.schema) != found.columns:
-            raise Malformed(f"{table}: its file has other columns than the holder says")
-        if (rows := made.count_rows()) != found.rows:
-            raise Malformed(f"{table}: {rows} rows, the holder says {found.rows}")
-        return made
+        return ds.dataset(sections, schema=schema, filesystem=files, format="parquet")
 
     def pandas(self, table: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return a table, or some columns of it, as a pandas frame.
 
         Raises:
-            Malformed: There is no such table or column; else as ``arrow``.
+            Malformed: As ``batches``.
             Tampered: It was changed.
         """
-        made = self.arrow(table)
-        wanted = None if columns is None else list(columns)
-        if missing := set(wanted or ()) - set(made.schema.names):
-            raise Malformed(f"{table}: no column {', '.join(sorted(missing))}; it has {', '.join(made.schema.names)}")
-        frame: pd.DataFrame = made.to_table(columns=wanted).to_pandas()
+        import pyarrow as pa
+
+        read = list(self.batches(table, columns))
+        found = pa.Table.from_batches(read) if read else self.schema(table).empty_table()
+        frame: pd.DataFrame = (found if columns is None else found.select(list(columns))).to_pandas()
         return frame
+
+    @contextmanager
+    def _parquet(self, table: str, section: str) -> Iterator[pq.ParquetFile]:
+        import pyarrow as pa
+        from pyarrow import parquet as pq
+
+        with self._opened.file(section) as source:
+            try:
+                file = pq.ParquetFile(source, pre_buffer=False)
+            except pa.ArrowInvalid:
+                raise Malformed(f"{table}: its file is no Parquet") from None
+            with file:
+                yield file
 
     def _table(self, name: str) -> Table:
         try:
@@ -195,6 +244,23 @@ def _arrow_type(name: str) -> pa.DataType:
         return pa.string()
 
 
+@cache
+def _exit_after_arrow() -> None:
+    """At the interpreter's end Arrow's threads have let go of what was lent to them.
+
+    One that gives a Python object back after that takes the whole process down with an abort, though all was read
+    (apache/arrow#36389, #39862). Arrow has no call that waits for them; when they gave back files they are nearly done.
+    """
+
+    def wait() -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while _LENT and time.monotonic() < end:
+            time.sleep(0.005)
+        time.sleep(_BREATH_SECONDS)
+
+    atexit.register(wait)
+
+
 def _handler(opened: Opened) -> Any:
     """Return the dataset's files as a file system that pyarrow reads; there is nothing else in it."""
     from pyarrow import PythonFile
@@ -214,7 +280,9 @@ def _handler(opened: Opened) -> Any:
             return [FileInfo(one, FileType.File) for one in opened.names if one.startswith(selector.base_dir)]
 
         def open_input_file(self, path: str) -> PythonFile:
-            return PythonFile(opened.file(path), mode="r")
+            file = opened.file(path)
+            _LENT.add(file)
+            return PythonFile(file, mode="r")
 
         def open_input_stream(self, path: str) -> PythonFile:
             return self.open_input_file(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -31,6 +32,7 @@ from shangmi import PrivateKey, sm3
 from sharing.errors import Malformed, NotForThisKey, Tampered
 from sharing.package import Table, verify
 from sharing.package.container import Package
+from sharing.package.sealing import SealedReader
 from sharing.reader import open_dataset
 from sharing.request import request_digest
 
@@ -100,6 +102,23 @@ def test_its_recipient_opens_tables_reports_and_files(world: World, tmp_path: Pa
         assert dataset.verified is None and len(dataset.pandas("patients")) == 40
     with open_dataset(world.research.finished.path, world.region.node(ASKER).decrypt) as dataset:
         assert dataset.tables
+
+
+def test_tables_are_read_by_no_other_thread_that_could_outlive_the_interpreter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, read = set(), SealedReader.readinto
+
+    def recorded(self: SealedReader, buffer: Any) -> int:
+        threads.add(threading.get_ident())
+        return read(self, buffer)
+
+    monkeypatch.setattr(SealedReader, "readinto", recorded)
+    with open_dataset(world.research.finished.path, world.region.keys[ASKER], world.anchor) as dataset:
+        turned = list(reversed(dataset.schema("laboratory_results").names))
+        assert list(dataset.pandas("laboratory_results", turned).columns) == turned
+        assert sum(one.num_rows for one in dataset.batches("patients")) == 40
+    assert threads == {threading.get_ident()}
 
 
 def test_another_key_or_password_opens_nothing(world: World, tmp_path: Path) -> None:
