@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Final
 
 from dags.steps.site import Site, site
 from ledger.carrier import catch_up
@@ -20,6 +21,9 @@ from sharing.package.shelf import Shelf
 from vault.exports import Progress
 
 log = logging.getLogger(__name__)
+
+#: Processes that one export takes by itself: a container sees its host's cores, and each takes its own memory.
+MOST_PROCESSES: Final = 4
 
 
 def holder(institution: str, at: Site) -> Holder:
@@ -78,7 +82,7 @@ def _received(one: Holder, request: bytes) -> bool:
 
 
 def export(one: Holder, tx_id: bytes, *, again: bool = False, patients: int = PATIENTS) -> Export:
-    """Return a holder's part of an allowed dataset, for as many processes as this machine has cores.
+    """Return a holder's part of an allowed dataset, for as many processes as this machine has cores, four at most.
 
     ``XINGLIN_EXPORT_PROCESSES`` is another number of them. A small export takes one.
 
@@ -95,7 +99,7 @@ def export(one: Holder, tx_id: bytes, *, again: bool = False, patients: int = PA
 def _processes() -> int:
     given = os.environ.get("XINGLIN_EXPORT_PROCESSES")
     if given is None:
-        return len(os.sched_getaffinity(0))
+        return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
     if not given.isdigit() or not int(given):
         raise ConfigurationError("XINGLIN_EXPORT_PROCESSES is not a number of processes")
     return int(given)
