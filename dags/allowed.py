@@ -18,7 +18,13 @@ from airflow.sdk import (
 from dags.feed_alerts import notifiers
 from ledger.triggers.offered import AllowedTrigger
 
-STOPS = ["sharing.errors.Stop", "vault.errors.Stop", "ledger.errors.Refused", "ledger.errors.Halted"]
+STOPS = [
+    "sharing.errors.Stop",
+    "vault.errors.Stop",
+    "ledger.errors.Refused",
+    "ledger.errors.Halted",
+    "schemas.errors.ConfigurationError",
+]
 SETTINGS: dict[str, Any] = {
     "retries": 5,
     "retry_delay": timedelta(seconds=20),
