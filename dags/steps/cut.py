@@ -2,8 +2,8 @@
 
     python -m dags.steps.cut INSTITUTION REQUEST run|again PATIENTS FIRST STEP
 
-Started by `dags.steps.share`; arguments hold no patient. It says nothing: what it leaves undone the export does itself,
-and an error shows there, where it is told discreetly.
+Started by `dags.steps.share`; arguments hold no patient. What it leaves undone the export does itself, and an error
+shows there, told discreetly; here it has a name only.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ def main() -> None:
     threading.Thread(target=_end_with_the_export, daemon=True).start()
     institution, request, way, patients, first, step = sys.argv[1:]
     try:
-        one = share.export(share.holder(institution, site()), bytes.fromhex(request), again=way == "again",
-                           patients=int(patients))  # fmt: skip
-        one.help(int(first), int(step))
-    except Exception:  # noqa: BLE001  (an error could name what a record holds)
-        sys.exit(1)
+        holder = share.holder(institution, site())
+        export = share.export(holder, bytes.fromhex(request), again=way == "again", patients=int(patients))
+        export.help(int(first), int(step))
+    except Exception as error:  # noqa: BLE001  (its words could hold what a record does)
+        sys.exit(f"export, part {first} of {step}: {type(error).__name__}")
 
 
 def _end_with_the_export() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not sys.stdin: a thread that waits in it holds a lock that the interpreter's end wants
         pass
     os._exit(1)
 
