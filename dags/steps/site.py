@@ -39,13 +39,15 @@ class Site:
         return found
 
     def close(self) -> None:
-        """The nodes opened here let go of their keys' vote stores, and the connections to the database end."""
+        """Nodes let go of vote stores, connections to the database end; what is used after that is opened anew."""
         for (what, _), one in self._opened.items():
             if what == self._node.__name__:
                 one.close()
         self._opened.clear()
         if "client" in vars(self):
             self.client.close()
+        for name in ("client", "exchange", "board"):
+            vars(self).pop(name, None)
 
     @cached_property
     def client(self) -> MongoClient[dict[str, Any]]:
