@@ -222,7 +222,7 @@ METHODS: dict[str, list[tuple[Callable[[World], bytes], Call]]] = {
 #: Methods that are shown nothing of others.
 OWN = {
     "height", "is_voter", "halted", "next_seq", "heading", "sign", "submit", "producer", "is_producer", "verify_chain",
-    "public", "cosign", "sign_catalogue",
+    "public", "cosign", "sign_catalogue", "close",
 }  # fmt: skip
 
 
