@@ -41,6 +41,7 @@ NEEDED = {
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": set(),  # whether the region on one machine has its own SQLite
     "XINGLIN_NOTIFIERS": set(),  # who is told of a feed beside the log, where somebody is
     "XINGLIN_ALERT_URL_FILE": set(),
+    "XINGLIN_EXPORT_PROCESSES": set(),  # four at most by themselves
     "XINGLIN_CORPORA": set(),  # of whoever measures, not of a region
     "PATH": set(),  # of deploy/services.py, which starts Debian's servers for tests
     "XINGLIN_SECRET_*": set(),  # or files of the home; which ones, the sources say
