@@ -38,7 +38,7 @@ def found(home: Home) -> Genesis:
     for id_, key in keys.items():
         # Only before there is a chain: a vote store that is missing later is lost state, and the node must say so.
         if not (home.keys(id_) / VOTES_FILE).exists():
-            VoteStore.create(home.keys(id_) / VOTES_FILE, key)
+            VoteStore.create(home.keys(id_) / VOTES_FILE, key).close()
     write(home.region_grant, make_region_grant(genesis.chain_id, genesis.validators.members))
     write(home.anchor, genesis.anchor())
     write(home.genesis, genesis.encode())  # last: it marks that all before it is there
