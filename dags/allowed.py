@@ -5,17 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import (
-    Asset,
-    AssetOrTimeSchedule,
-    AssetWatcher,
-    CronTriggerTimetable,
-    ExceptionRetryPolicy,
-    RetryAction,
-    RetryRule,
-)
+from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable
 
 from dags.feed_alerts import notifiers
+from dags.retries import unless
 from ledger.triggers.offered import AllowedTrigger
 
 STOPS = [
@@ -29,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "retries": 5,
     "retry_delay": timedelta(seconds=20),
     "retry_exponential_backoff": True,
-    "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=list(STOPS), action=RetryAction.FAIL)]),
+    "retry_policy": unless(STOPS),
     "on_failure_callback": notifiers(),
 }
 #: A final block allows a request, or holds the answer to one.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule, task
+from airflow.sdk import CronTriggerTimetable, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from dags.retries import unless
 from ledger.discretion import discreet
 from schemas.source import Source
 
@@ -28,7 +29,7 @@ def settings(source: Source, pool: str) -> dict[str, Any]:
         "retries": 3,
         "retry_delay": timedelta(seconds=10),
         "retry_exponential_backoff": True,
-        "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=list(STOPS), action=RetryAction.FAIL)]),
+        "retry_policy": unless(STOPS),
     }
 
 

@@ -16,14 +16,12 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     AssetWatcher,
     CronTriggerTimetable,
-    ExceptionRetryPolicy,
     chain,
     cross_downstream,
 )
-from airflow.sdk import RetryAction as Action
-from airflow.sdk import RetryRule as Rule
 from airflow.sdk import TriggerRule as When
 
+from dags.retries import unless
 from ledger.operators.notarise import (
     ROUND,
     ApplyOperator,
@@ -69,7 +67,7 @@ def build(region: Region) -> DAG:
             "retries": 2,
             "priority_weight": 1_000,  # a block waits for all, a source's batch for nobody
             "retry_delay": timedelta(seconds=2),
-            "retry_policy": ExceptionRetryPolicy(rules=[Rule(exception=list(STOPS), action=Action.FAIL)]),
+            "retry_policy": unless(STOPS),
         },
         tags=["ledger"],
         doc_md="propose → validate → prepared → confirm → commit → apply. See docs/ledger.md and docs/region.md.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
@@ -25,34 +26,33 @@ Opened = TypeVar("Opened")
 
 
 class Site:
-    """What the steps of this machine work with; everything is opened at its first use."""
+    """What the steps of this machine work with; everything is opened at its first use, and kept until ``close``."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._opened: dict[tuple[str, str], Any] = {}
+        self._opened: dict[str, Any] = {}
+        self._closing = ExitStack()
 
-    def _once(self, open_: Callable[[str], Opened], institution: str) -> Opened:
-        key = open_.__name__, institution
-        if key not in self._opened:
-            self._opened[key] = open_(institution)
-        found: Opened = self._opened[key]
+    def _once(self, name: str, open_: Callable[[], Opened]) -> Opened:
+        if name not in self._opened:
+            self._opened[name] = open_()
+        found: Opened = self._opened[name]
         return found
 
     def close(self) -> None:
         """Nodes let go of vote stores, connections to the database end; what is used after that is opened anew."""
-        for (what, _), one in self._opened.items():
-            if what == self._node.__name__:
-                one.close()
         self._opened.clear()
-        if "client" in vars(self):
-            self.client.close()
-        for name in ("client", "exchange", "board"):
-            vars(self).pop(name, None)
+        self._closing.close()
 
-    @cached_property
+    @property
     def client(self) -> MongoClient[dict[str, Any]]:
         """The database, with datetimes that have a zone."""
-        return MongoClient(self.home.mongodb_uri(), tz_aware=True, appname="xinglin")
+        return self._once("client", self._client)
+
+    def _client(self) -> MongoClient[dict[str, Any]]:
+        client = MongoClient[dict[str, Any]](self.home.mongodb_uri(), tz_aware=True, appname="xinglin")
+        self._closing.callback(client.close)
+        return client
 
     @cached_property
     def region(self) -> Region:
@@ -64,15 +64,15 @@ class Site:
         """The chain's genesis."""
         return load_genesis(self.home)
 
-    @cached_property
+    @property
     def exchange(self) -> MongoExchange:
         """Where nodes leave each other signed bytes; trusted by nobody."""
-        return MongoExchange(self.client["xinglin_exchange"])
+        return self._once("exchange", lambda: MongoExchange(self.client["xinglin_exchange"]))
 
-    @cached_property
+    @property
     def board(self) -> MongoBoard:
         """Where institutions leave each other sealed summaries; trusted by nobody."""
-        return MongoBoard(self.client["xinglin_exchange"])
+        return self._once("board", lambda: MongoBoard(self.client["xinglin_exchange"]))
 
     def sources(self) -> tuple[Source, ...]:
         """Every onboarded source, in order of id."""
@@ -92,7 +92,7 @@ class Site:
 
     def vault(self, institution: str) -> Vault:
         """Open an institution's vault."""
-        return self._once(self._vault, institution)
+        return self._once(f"vault {institution}", lambda: self._vault(institution))
 
     def _vault(self, institution: str) -> Vault:
         database, keystore = self.client[f"xinglin_{institution}"], self.keystore(institution)
@@ -102,24 +102,23 @@ class Site:
 
     def node(self, institution: str) -> Notary:
         """Reach an institution's node: behind its socket, or opened here, with its key where the keystore is here."""
-        return self._once(self._node, institution)
+        return self._once(f"node {institution}", lambda: self._node(institution))
 
     def _node(self, institution: str) -> Notary:
-        return open_node(self.home, institution, self.client)
+        node = open_node(self.home, institution, self.client)
+        self._closing.callback(node.close)
+        return node
 
     def summaries(self, institution: str) -> SummaryStore:
         """Open an institution's copy of everybody's sealed summaries, where this machine reaches its database."""
-        return self._once(self._summaries, institution)
-
-    def _summaries(self, institution: str) -> SummaryStore:
-        return open_summaries(self.home, institution, self.client)
+        return self._once(f"summaries {institution}", lambda: open_summaries(self.home, institution, self.client))
 
     def replica(self, institution: str) -> Replica:
         """Open an institution's replica for reading, where this machine reaches its database."""
-        return self._once(self._replica, institution)
-
-    def _replica(self, institution: str) -> Replica:
-        return Replica(replica_database(self.home, institution, self.client), self.genesis)
+        return self._once(
+            f"replica {institution}",
+            lambda: Replica(replica_database(self.home, institution, self.client), self.genesis),
+        )
 
 
 @cache
