@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Final
 
 from killed import KilledBefore
-from pymongo import MongoClient
+from pymongo import monitoring
 
 from dags.steps.records import desk
 from dags.steps.site import Site
@@ -17,11 +17,8 @@ READS: Final = frozenset(("hello", "ping", "find", "getMore", "aggregate", "dist
 
 
 def main(number: int, patient: str) -> None:
+    monitoring.register(KilledBefore(number, READS))
     at = Site(Home.from_environment())
-    watched = KilledBefore(number, READS)
-    at.__dict__["client"] = MongoClient[dict[str, Any]](
-        at.home.mongodb_uri(), tz_aware=True, event_listeners=[watched]
-    )  # fmt: skip
     here, vault = desk("lab-centre", at), at.vault("lab-centre")
     erase_patient(here, vault, patient)
 
